@@ -1,0 +1,96 @@
+// Package task says WHAT to ship: a Task is plain data that names files and a
+// topic. Tasks come from a Source as whole snapshots; the supervisor compares
+// each snapshot with what runs.
+package task
+
+import "time"
+
+// Task is one collection task, as an operator writes it. Paths and Topic are
+// enough; everything else has a default that SetDefaults fills in.
+//
+// A Task is a value: it is never changed after it was decoded and may be read
+// from any goroutine.
+type Task struct {
+	// Name is the etcd key below PREFIX/tasks/, or the file's base name
+	// without its extension, unless the file sets it.
+	Name string `yaml:"name,omitempty" json:"name,omitempty"`
+
+	Paths   []string `yaml:"paths" json:"paths"`                         // absolute doublestar globs
+	Exclude []string `yaml:"exclude,omitempty" json:"exclude,omitempty"` // globs; matched against the whole path, or the base name when they hold no slash
+	Topic   string   `yaml:"topic" json:"topic"`
+	Cluster string   `yaml:"cluster,omitempty" json:"cluster,omitempty"` // named Kafka cluster; empty: the default one
+
+	Start         Start         `yaml:"start,omitempty" json:"start,omitempty"`
+	IgnoreOlder   time.Duration `yaml:"ignore_older,omitempty" json:"ignore_older,omitempty"`     // files unchanged for longer are left alone; 0: none
+	CloseInactive time.Duration `yaml:"close_inactive,omitempty" json:"close_inactive,omitempty"` // a quiet file's descriptor is closed after this long
+	RotateWait    time.Duration `yaml:"rotate_wait,omitempty" json:"rotate_wait,omitempty"`       // how long a rotated file must be quiet before it is let go
+	Poll          bool          `yaml:"poll,omitempty" json:"poll,omitempty"`                     // no inotify, for network file systems
+	PollInterval  time.Duration `yaml:"poll_interval,omitempty" json:"poll_interval,omitempty"`   // how often files are looked at with poll
+
+	MaxLineBytes ByteSize `yaml:"max_line_bytes,omitempty" json:"max_line_bytes,omitempty"`
+	LongLines    LongLine `yaml:"long_lines,omitempty" json:"long_lines,omitempty"`
+	KeepCR       bool     `yaml:"keep_cr,omitempty" json:"keep_cr,omitempty"` // keep the \r of a line that ends in \r\n
+
+	Key         Key         `yaml:"key,omitempty" json:"key,omitempty"`
+	Partitioner Partitioner `yaml:"partitioner,omitempty" json:"partitioner,omitempty"`
+	Partition   int32       `yaml:"partition,omitempty" json:"partition,omitempty"` // with partitioner: manual
+
+	CreateTopic *CreateTopic `yaml:"create_topic,omitempty" json:"create_topic,omitempty"` // nil: the cluster's setting
+	DeadLetter  *DeadLetter  `yaml:"dead_letter,omitempty" json:"dead_letter,omitempty"`   // nil: the cluster's setting
+}
+
+// Start says where reading of a file begins that has no committed offset.
+type Start string
+
+const (
+	StartBeginning Start = "beginning" // every line that is in the file (default)
+	StartEnd       Start = "end"       // files found at the first look: only what is appended later; later files: all
+)
+
+// LongLine says what happens to a line longer than max_line_bytes.
+type LongLine string
+
+const (
+	LongLineCut  LongLine = "cut"  // its first max_line_bytes are sent with a header that marks them (default)
+	LongLineDrop LongLine = "drop" // it is counted and left out
+)
+
+// Key says which key a record gets.
+type Key string
+
+const (
+	KeyNone Key = ""     // no key (default)
+	KeyHost Key = "host" // the agent's id
+	KeyPath Key = "path" // the file's path
+)
+
+// Partitioner names the rule that picks a record's partition.
+type Partitioner string
+
+const (
+	PartitionFile          Partitioner = "file"           // all lines of a path to one partition (default)
+	PartitionSticky        Partitioner = "sticky"         // the partitions in turn, batch by batch
+	PartitionRoundRobin    Partitioner = "round_robin"    // the partitions in turn, record by record
+	PartitionRandom        Partitioner = "random"         // any, record by record
+	PartitionHash          Partitioner = "hash"           // sarama's FNV-1a of the key
+	PartitionReferenceHash Partitioner = "reference_hash" // sarama's reference FNV-1a of the key
+	PartitionCRC32         Partitioner = "crc32"          // IEEE CRC-32 of the key, as librdkafka's consistent
+	PartitionMurmur2       Partitioner = "murmur2"        // the Java client's hash of the key
+	PartitionManual        Partitioner = "manual"         // always Task.Partition
+)
+
+// CreateTopic asks for a topic to be created when it does not exist.
+type CreateTopic struct {
+	Partitions        int32 `yaml:"partitions,omitempty" json:"partitions,omitempty"`                 // 0: the broker's default
+	ReplicationFactor int16 `yaml:"replication_factor,omitempty" json:"replication_factor,omitempty"` // 0: the broker's default
+}
+
+// DeadLetter says where records go that Kafka will never take. One of the two
+// is set.
+type DeadLetter struct {
+	Topic string `yaml:"topic,omitempty" json:"topic,omitempty"`
+	File  string `yaml:"file,omitempty" json:"file,omitempty"`
+}
+
+// ByteSize is a number of bytes, written as 1048576, "1MiB", "64KiB" or "1MB".
+type ByteSize int64
