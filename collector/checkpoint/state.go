@@ -1,0 +1,78 @@
+package checkpoint
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// FileID names a file on this host for as long as it exists: device and
+// inode. An inode is used again after a deletion, so a FileID alone never
+// proves that a file is the same: see State.
+type FileID struct {
+	Dev, Ino uint64
+}
+
+// String is the form used in headers and the API: "device-inode" in hex.
+func (id FileID) String() string { return fmt.Sprintf("%x-%x", id.Dev, id.Ino) }
+
+func (id FileID) key() []byte {
+	b := make([]byte, 16)
+	binary.BigEndian.PutUint64(b, id.Dev)
+	binary.BigEndian.PutUint64(b[8:], id.Ino)
+	return b
+}
+
+func parseKey(b []byte) (FileID, error) {
+	if len(b) != 16 {
+		return FileID{}, fmt.Errorf("checkpoint key of %d bytes, want 16", len(b))
+	}
+	return FileID{Dev: binary.BigEndian.Uint64(b), Ino: binary.BigEndian.Uint64(b[8:])}, nil
+}
+
+// Sum is a hash of a range of a file's bytes.
+type Sum struct {
+	Len  int    `json:"len"`
+	Hash uint64 `json:"hash"`
+}
+
+// State is what is remembered of one file of one task.
+type State struct {
+	Path    string    `json:"path"`           // the name it was collected under, not where it may be now
+	Offset  int64     `json:"offset"`         // committed: everything before it is delivered
+	Birth   int64     `json:"birth"`          // creation time in Unix nanoseconds; 0 where the file system keeps none
+	Head    Sum       `json:"head"`           // the first bytes of the file
+	Tail    Sum       `json:"tail"`           // the bytes just before Offset
+	Updated time.Time `json:"updated"`        // when Offset last moved
+	Done    bool      `json:"done,omitempty"` // rotated away and read to its end
+}
+
+const stateVersion = 1
+
+func encodeState(s State) ([]byte, error) {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode checkpoint of %s: %w", s.Path, err)
+	}
+	return append([]byte{stateVersion}, b...), nil
+}
+
+// decodeState reads a stored value: one version byte, then JSON.
+func decodeState(b []byte) (State, error) {
+	var s State
+	if len(b) == 0 {
+		return s, errors.New("empty checkpoint value")
+	}
+	if b[0] != stateVersion {
+		return s, fmt.Errorf("checkpoint value of version %d, this program knows %d", b[0], stateVersion)
+	}
+	if err := json.Unmarshal(b[1:], &s); err != nil {
+		return s, fmt.Errorf("decode checkpoint value: %w", err)
+	}
+	if s.Offset < 0 || s.Head.Len < 0 || s.Tail.Len < 0 || int64(s.Tail.Len) > s.Offset {
+		return s, fmt.Errorf("checkpoint value of %s is out of range", s.Path)
+	}
+	return s, nil
+}

@@ -1,0 +1,367 @@
+// Package checkpoint proves what was delivered, and remembers it. A Tracker
+// turns acknowledgements of any order into one safe offset a file; the Store
+// keeps those offsets on disk.
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// FileName is the database's name below state_dir.
+const FileName = "checkpoints.db"
+
+const lockTimeout = 2 * time.Second
+
+var (
+	bucketFiles = []byte("files") // task → FileID → State
+	bucketSeen  = []byte("seen")  // task → glob → time of the first look
+)
+
+// Source yields the state to store when a flush asks for it, so that a file
+// whose offset moves a thousand times a second is encoded once.
+type Source interface {
+	Checkpoint() State
+}
+
+// Store keeps the committed offsets of all tasks in one bbolt database. Marks
+// are gathered in memory and written in one transaction at each flush. A
+// flush that fails keeps its marks for the next one: a full disk delays
+// checkpoints, it never loses one.
+//
+// It may be used from several goroutines. Run must be running for marks to
+// reach the disk by themselves; Sync writes them at once.
+type Store struct {
+	db       *bolt.DB
+	path     string
+	interval time.Duration
+	log      *slog.Logger
+	metrics  *Metrics
+
+	mu    sync.Mutex
+	dirty map[fileKey]Source // nil Source: delete
+	flush sync.Mutex         // one flush at a time
+}
+
+type fileKey struct {
+	task string
+	id   FileID
+}
+
+// Open opens or creates the database in dir. A damaged database is renamed to
+// NAME.damaged-TIME and reported, and an empty one takes its place: collection
+// goes on by each task's start setting. An error means that dir cannot be
+// used, or that another agent uses it.
+func Open(dir string, interval time.Duration, m *Metrics, log *slog.Logger) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("open checkpoint store: %w", err)
+	}
+	path := filepath.Join(dir, FileName)
+	db, err := openChecked(path)
+	if errors.Is(err, errDamaged) {
+		aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000")
+		if rerr := os.Rename(path, aside); rerr != nil {
+			return nil, fmt.Errorf("open checkpoint store: %w; setting it aside: %w", err, rerr)
+		}
+		log.Error("checkpoint database is damaged, it was set aside; files are read by their task's start setting",
+			"path", path, "set_aside", aside, "error", err)
+		m.damaged.Inc()
+		db, err = openChecked(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open checkpoint store: %w", err)
+	}
+	return &Store{db: db, path: path, interval: interval, log: log, metrics: m, dirty: map[fileKey]Source{}}, nil
+}
+
+var errDamaged = errors.New("damaged database")
+
+// openChecked opens the database and reads it once from end to end. bbolt
+// meets a torn page with a panic or, on a file that is too short, with a
+// memory fault: both are told as errDamaged.
+func openChecked(path string) (db *bolt.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", errDamaged, r)
+		}
+		if err != nil && db != nil {
+			_ = closeQuietly(db)
+			db = nil
+		}
+	}()
+	db, err = bolt.Open(path, 0o640, &bolt.Options{Timeout: lockTimeout})
+	switch {
+	case errors.Is(err, bolt.ErrTimeout):
+		return nil, fmt.Errorf("%s is in use by another agent; give each agent its own state_dir", path)
+	case errors.Is(err, bolt.ErrInvalid), errors.Is(err, bolt.ErrChecksum), errors.Is(err, bolt.ErrVersionMismatch):
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	case err != nil:
+		var pathErr *os.PathError
+		if errors.As(err, &pathErr) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if err := db.View(readAll); err != nil {
+		return db, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return db, db.Update(func(tx *bolt.Tx) error {
+		_, err1 := tx.CreateBucketIfNotExists(bucketFiles)
+		_, err2 := tx.CreateBucketIfNotExists(bucketSeen)
+		return errors.Join(err1, err2)
+	})
+}
+
+func readAll(tx *bolt.Tx) error {
+	return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+		return b.ForEachBucket(func(k []byte) error {
+			return b.Bucket(k).ForEach(func(_, v []byte) error {
+				_, _ = decodeState(v)
+				return nil
+			})
+		})
+	})
+}
+
+func closeQuietly(db *bolt.DB) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("close database: %v", r)
+		}
+	}()
+	return db.Close()
+}
+
+// Run flushes marks every interval until ctx ends, and once more then.
+func (s *Store) Run(ctx context.Context) error {
+	tick := time.NewTicker(s.interval)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return s.Sync()
+		case <-tick.C:
+		}
+		err := s.Sync()
+		switch {
+		case err != nil && !failing:
+			s.log.Error("checkpoints cannot be written; lines keep flowing, but a restart would send again what came since; free space or repair state_dir",
+				"path", s.path, "error", err)
+		case err == nil && failing:
+			s.log.Info("checkpoints are written again", "path", s.path)
+		}
+		failing = err != nil
+	}
+}
+
+// Mark says that the state of a file changed; src is asked for it at the next
+// flush.
+func (s *Store) Mark(task string, id FileID, src Source) {
+	s.mu.Lock()
+	s.dirty[fileKey{task, id}] = src
+	s.mu.Unlock()
+}
+
+// Delete forgets a file at the next flush.
+func (s *Store) Delete(task string, id FileID) { s.Mark(task, id, nil) }
+
+// Sync writes all marks to disk now.
+func (s *Store) Sync() error {
+	s.flush.Lock()
+	defer s.flush.Unlock()
+	s.mu.Lock()
+	marks := s.dirty
+	if len(marks) == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	s.dirty = make(map[fileKey]Source, len(marks))
+	s.mu.Unlock()
+
+	err := s.db.Update(func(tx *bolt.Tx) error { return writeMarks(tx, marks) })
+	if err != nil {
+		s.metrics.errors.Inc()
+		s.mu.Lock()
+		for k, src := range marks {
+			if _, newer := s.dirty[k]; !newer {
+				s.dirty[k] = src
+			}
+		}
+		s.mu.Unlock()
+		return fmt.Errorf("write checkpoints: %w", err)
+	}
+	s.metrics.flushes.Inc()
+	return nil
+}
+
+func writeMarks(tx *bolt.Tx, marks map[fileKey]Source) error {
+	files := tx.Bucket(bucketFiles)
+	for k, src := range marks {
+		b, err := files.CreateBucketIfNotExists([]byte(k.task))
+		if err != nil {
+			return err
+		}
+		if src == nil {
+			if err := b.Delete(k.id.key()); err != nil {
+				return err
+			}
+			continue
+		}
+		v, err := encodeState(src.Checkpoint())
+		if err != nil {
+			return err
+		}
+		if err := b.Put(k.id.key(), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Load returns what is stored of a task's files, marks not yet flushed
+// included. A value that cannot be read is left out and reported.
+func (s *Store) Load(task string) (map[FileID]State, error) {
+	if err := s.Sync(); err != nil {
+		s.log.Warn("checkpoints are read back before all of them could be written", "error", err)
+	}
+	out := map[FileID]State{}
+	err := s.db.View(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketFiles).Bucket([]byte(task))
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(k, v []byte) error {
+			id, err := parseKey(k)
+			if err != nil {
+				s.log.Warn("a checkpoint cannot be read and is left out", "task", task, "error", err)
+				return nil
+			}
+			st, err := decodeState(v)
+			if err != nil {
+				s.log.Warn("a checkpoint cannot be read and is left out", "task", task, "file", id.String(), "error", err)
+				return nil
+			}
+			out[id] = st
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load checkpoints of task %s: %w", task, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, src := range s.dirty {
+		if k.task != task {
+			continue
+		}
+		if src == nil {
+			delete(out, k.id)
+		} else {
+			out[k.id] = src.Checkpoint()
+		}
+	}
+	return out, nil
+}
+
+// Get returns what is stored of one file of a task, a mark not yet flushed
+// included.
+func (s *Store) Get(task string, id FileID) (st State, ok bool) {
+	s.mu.Lock()
+	src, marked := s.dirty[fileKey{task, id}]
+	s.mu.Unlock()
+	if marked {
+		if src == nil {
+			return State{}, false
+		}
+		return src.Checkpoint(), true
+	}
+	err := s.db.View(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketFiles).Bucket([]byte(task))
+		if b == nil {
+			return nil
+		}
+		v := b.Get(id.key())
+		if v == nil {
+			return nil
+		}
+		var err error
+		st, err = decodeState(v)
+		ok = err == nil
+		return err
+	})
+	if err != nil {
+		s.log.Warn("a checkpoint cannot be read and is left out", "task", task, "file", id.String(), "error", err)
+	}
+	return st, ok
+}
+
+// Tasks lists the names of the tasks that have checkpoints.
+func (s *Store) Tasks() ([]string, error) {
+	var names []string
+	err := s.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketFiles).ForEachBucket(func(k []byte) error {
+			names = append(names, string(k))
+			return nil
+		})
+	})
+	return names, err
+}
+
+// Seen returns which of the task's globs were looked at before.
+func (s *Store) Seen(task string) (map[string]bool, error) {
+	seen := map[string]bool{}
+	err := s.db.View(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketSeen).Bucket([]byte(task))
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(k, _ []byte) error {
+			seen[string(k)] = true
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load globs seen by task %s: %w", task, err)
+	}
+	return seen, nil
+}
+
+// MarkSeen notes that the first look at globs is over. The marks of the files
+// that it found are written before: a crash between the two repeats the look.
+func (s *Store) MarkSeen(task string, globs []string) error {
+	if err := s.Sync(); err != nil {
+		return err
+	}
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		b, err := tx.Bucket(bucketSeen).CreateBucketIfNotExists([]byte(task))
+		if err != nil {
+			return err
+		}
+		for _, g := range globs {
+			if err := b.Put([]byte(g), []byte(time.Now().UTC().Format(time.RFC3339))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("note the first look of task %s: %w", task, err)
+	}
+	return nil
+}
+
+// Close writes all marks and closes the database.
+func (s *Store) Close() error {
+	return errors.Join(s.Sync(), s.db.Close())
+}

@@ -1,0 +1,365 @@
+// Package collector brings bytes in: it finds the files of one task, runs one
+// tailer for each path that has something to read, and cuts batches of whole
+// lines.
+//
+// One path is one perpetual stream: when the file behind it is rotated away,
+// the old file is read to its end before the new one begins, generations
+// that came and went unseen between the two included. Nothing that was
+// appended to a collected file is skipped; what moves its committed offset
+// is the acknowledgement alone.
+//
+// A tailer is a goroutine only while there is something to read. A quiet file
+// is parked: no goroutine, no buffer, and after close_inactive no descriptor;
+// a one-shot watch or the next look wakes it.
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"logferry/collector/checkpoint"
+	"logferry/collector/frame"
+	"logferry/collector/tail"
+	"logferry/collector/watch"
+	"logferry/internal/record"
+)
+
+const (
+	// activeStreams bounds the tailers of one task that run at one time, and
+	// with them its descriptors and blocks in use.
+	activeStreams = 256
+	// gatherPause is how long a busy file is left alone to gather lines after
+	// a read that did not fill its block.
+	gatherPause = 2 * time.Millisecond
+	// scanDelay gathers directory changes that need a full look.
+	scanDelay = 50 * time.Millisecond
+	// retryDelay is how soon a file is tried again that could not be opened
+	// or read.
+	retryDelay = time.Second
+)
+
+// Collector reads the files of one task. Run is called once; Files and Close
+// may be called from any goroutine.
+type Collector struct {
+	cfg     Config
+	deps    Deps
+	tail    *tail.Deps
+	metrics taskMetrics
+	log     *slog.Logger
+
+	out    chan<- *record.Batch
+	slots  chan struct{}
+	rescan chan struct{} // asks for a full look
+
+	mu      sync.Mutex
+	wg      sync.WaitGroup // running streams
+	spawn   func(*stream)  // runs a stream on a goroutine of its own; nil outside of Run
+	streams map[string]*stream
+	byID    map[checkpoint.FileID]*stream
+	dirs    map[string]*watch.Watch
+	events  []dirEvent
+	notify  chan struct{}
+	refused map[string]string // path → why it is not collected
+	polled  bool              // some watch could not be set: files are polled too
+
+	stored map[string]map[checkpoint.FileID]checkpoint.State // by path; until the first look is over
+}
+
+type dirEvent struct {
+	dir string
+	ev  watch.Event
+}
+
+// New makes a collector. It touches nothing yet.
+func New(cfg Config, deps Deps) *Collector {
+	c := &Collector{
+		cfg: cfg, deps: deps, metrics: deps.Metrics.task(cfg.Task), log: deps.Log.With("task", cfg.Task),
+		slots: make(chan struct{}, activeStreams), rescan: make(chan struct{}, 1), notify: make(chan struct{}, 1),
+		streams: map[string]*stream{}, byID: map[checkpoint.FileID]*stream{}, dirs: map[string]*watch.Watch{},
+		refused: map[string]string{},
+		polled:  cfg.Poll || deps.Watcher == nil,
+	}
+	c.tail = &tail.Deps{
+		Frame: frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR},
+		Pool:  deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
+		RecordOverhead: cfg.RecordOverhead, Allow: cfg.Allow,
+		Read: func(b *record.Batch, raw int) {
+			c.metrics.readBytes.Add(float64(raw))
+			c.metrics.records.Add(float64(len(b.Records)))
+		},
+		Acked: func(b *record.Batch) { c.metrics.ackSeconds.Observe(time.Since(b.Time).Seconds()) },
+		Long: func(cut, dropped int) {
+			if cut+dropped > 0 {
+				c.metrics.cut.Add(float64(cut))
+				c.metrics.dropped.Add(float64(dropped))
+			}
+		},
+	}
+	return c
+}
+
+// Run collects until ctx ends and sends batches to out, which it never
+// closes. When it returns, nothing is sent any more; batches on their way may still
+// be resolved until Close.
+func (c *Collector) Run(ctx context.Context, out chan<- *record.Batch) error {
+	c.out = out
+	c.mu.Lock()
+	c.spawn = func(s *stream) { c.wg.Go(func() { c.runStream(ctx, s) }) }
+	c.mu.Unlock()
+	defer c.stop()
+	if err := c.firstLook(); err != nil {
+		return fmt.Errorf("collect task %s: %w", c.cfg.Task, err)
+	}
+	c.loop(ctx)
+	return nil
+}
+
+func (c *Collector) loop(ctx context.Context) {
+	reconcile := time.NewTicker(c.cfg.Reconcile)
+	defer reconcile.Stop()
+	poll := time.NewTicker(c.cfg.PollInterval)
+	defer poll.Stop()
+	var soon <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.notify:
+			if c.handleEvents() && soon == nil {
+				soon = time.After(scanDelay)
+			}
+		case <-c.rescan:
+			if soon == nil {
+				soon = time.After(scanDelay)
+			}
+		case <-soon:
+			soon = nil
+			c.scan(nil)
+		case <-reconcile.C:
+			c.scan(nil)
+		case <-poll.C:
+			if c.isPolled() {
+				c.poll()
+			}
+		}
+	}
+}
+
+// stop waits for all tailers and takes the directory watches away.
+func (c *Collector) stop() {
+	c.mu.Lock()
+	c.spawn = nil
+	for dir, w := range c.dirs {
+		w.Close()
+		delete(c.dirs, dir)
+	}
+	c.mu.Unlock()
+	c.wg.Wait()
+	for _, s := range c.all() {
+		s.unwatch()
+	}
+}
+
+// all lists the streams. Their locks are taken before the collector's, so
+// never touch one while holding c.mu.
+func (c *Collector) all() []*stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]*stream, 0, len(c.streams))
+	for _, s := range c.streams {
+		out = append(out, s)
+	}
+	return out
+}
+
+// Close stores the last offsets and closes all files. After it no more
+// batches may be resolved. Run must have returned.
+func (c *Collector) Close() {
+	for _, s := range c.all() {
+		for _, f := range s.files() {
+			f.Mark()
+			f.Close()
+		}
+	}
+}
+
+// start runs a stream's tailer; false when the collector is ending.
+func (c *Collector) start(s *stream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.spawn == nil {
+		return false
+	}
+	c.spawn(s)
+	return true
+}
+
+func (c *Collector) runStream(ctx context.Context, s *stream) {
+	select {
+	case c.slots <- struct{}{}:
+		s.run(ctx)
+		<-c.slots
+	case <-ctx.Done():
+	}
+}
+
+// own notes that a stream reads a file; false when another one does.
+func (c *Collector) own(id checkpoint.FileID, s *stream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if o := c.byID[id]; o != nil && o != s {
+		return false
+	}
+	c.byID[id] = s
+	return true
+}
+
+// ownable reports whether own would succeed.
+func (c *Collector) ownable(id checkpoint.FileID, s *stream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.byID[id]
+	return o == nil || o == s
+}
+
+func (c *Collector) disown(id checkpoint.FileID) {
+	c.mu.Lock()
+	delete(c.byID, id)
+	c.mu.Unlock()
+}
+
+// remove forgets a stream whose path is gone, and looks whether its file is
+// to be collected under another name.
+func (c *Collector) remove(s *stream) {
+	c.mu.Lock()
+	if c.streams[s.path] == s {
+		delete(c.streams, s.path)
+	}
+	c.mu.Unlock()
+	c.lookSoon()
+}
+
+func (c *Collector) lookSoon() {
+	select {
+	case c.rescan <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Collector) isPolled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.polled
+}
+
+// pollToo is called when a watch could not be set.
+func (c *Collector) pollToo(err error) {
+	c.mu.Lock()
+	first := !c.polled
+	c.polled = true
+	c.mu.Unlock()
+	if first {
+		c.log.Warn("a watch cannot be set, files are polled as well", "poll_interval", c.cfg.PollInterval, "error", err)
+	}
+}
+
+// poll wakes the parked streams whose file changed.
+func (c *Collector) poll() {
+	for _, s := range c.all() {
+		s.wakeIfChanged()
+	}
+	if c.cfg.Poll || c.deps.Watcher == nil {
+		c.scan(nil)
+	}
+}
+
+// freeDescriptors closes the files of all parked streams.
+func (c *Collector) freeDescriptors() {
+	for _, s := range c.all() {
+		s.closeParked()
+	}
+}
+
+func outOfDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+}
+
+// Files lists what is collected at this moment.
+func (c *Collector) Files() []FileStatus {
+	var out []FileStatus
+	for _, s := range c.all() {
+		out = append(out, s.status()...)
+	}
+	return out
+}
+
+// Refused lists the paths that match but are not collected, with the reason.
+func (c *Collector) Refused() map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make(map[string]string, len(c.refused))
+	for p, why := range c.refused {
+		out[p] = why
+	}
+	return out
+}
+
+func (c *Collector) refuse(path string, why error) {
+	c.mu.Lock()
+	old, known := c.refused[path]
+	c.refused[path] = why.Error()
+	c.mu.Unlock()
+	if !known || old != why.Error() {
+		c.log.Warn("a path matches but is not collected", "path", path, "error", why)
+	}
+}
+
+func (c *Collector) accept(path string) {
+	c.mu.Lock()
+	delete(c.refused, path)
+	c.mu.Unlock()
+}
+
+func (c *Collector) dirCallback(dir string) func(watch.Event) {
+	return func(ev watch.Event) {
+		c.mu.Lock()
+		c.events = append(c.events, dirEvent{dir, ev})
+		c.mu.Unlock()
+		select {
+		case c.notify <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// handleEvents answers directory changes; true asks for a full look.
+func (c *Collector) handleEvents() (look bool) {
+	c.mu.Lock()
+	events := c.events
+	c.events = nil
+	c.mu.Unlock()
+	for _, e := range events {
+		if e.ev.Overflow || e.ev.IsDir {
+			look = true
+			continue
+		}
+		path := filepath.Join(e.dir, e.ev.Name)
+		c.mu.Lock()
+		s := c.streams[path]
+		c.mu.Unlock()
+		switch {
+		case s != nil:
+			s.wake()
+		case !e.ev.Gone && c.matches(path):
+			c.consider(path, false)
+		}
+	}
+	return look
+}

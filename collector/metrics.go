@@ -1,0 +1,58 @@
+package collector
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics is what all collectors of an agent count. Labels are bounded: the
+// task, never a path.
+type Metrics struct {
+	readBytes, records, longLines, rotations, truncations, errors *prometheus.CounterVec
+	ackSeconds                                                    *prometheus.HistogramVec
+}
+
+// NewMetrics registers the collectors' metrics.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append([]string{"task"}, labels...))
+	}
+	m := &Metrics{
+		readBytes:   counter("logferry_read_bytes_total", "Bytes of whole lines read from files."),
+		records:     counter("logferry_records_total", "Records cut from files."),
+		longLines:   counter("logferry_long_lines_total", "Lines longer than max_line_bytes, by what was done to them: cut or drop.", "action"),
+		rotations:   counter("logferry_rotations_total", "Files that were rotated, by kind: rename, delete or missed (a generation that came and went between two looks).", "kind"),
+		truncations: counter("logferry_truncations_total", "Files that became shorter than what was read of them."),
+		errors:      counter("logferry_file_errors_total", "Files that could not be opened or read; they are tried again."),
+		ackSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "logferry_append_to_ack_seconds", Help: "From the read of a batch to its acknowledgement.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
+		}, []string{"task"}),
+	}
+	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.ackSeconds)
+	return m
+}
+
+// Forget deletes the series of a task that was removed.
+func (m *Metrics) Forget(task string) {
+	l := prometheus.Labels{"task": task}
+	for _, v := range []interface {
+		DeletePartialMatch(prometheus.Labels) int
+	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.ackSeconds} {
+		v.DeletePartialMatch(l)
+	}
+}
+
+// taskMetrics is one task's part of Metrics, looked up once.
+type taskMetrics struct {
+	readBytes, records, cut, dropped, truncations, errors prometheus.Counter
+	rotations                                             *prometheus.CounterVec
+	ackSeconds                                            prometheus.Observer
+}
+
+func (m *Metrics) task(name string) taskMetrics {
+	return taskMetrics{
+		readBytes: m.readBytes.WithLabelValues(name), records: m.records.WithLabelValues(name),
+		cut: m.longLines.WithLabelValues(name, "cut"), dropped: m.longLines.WithLabelValues(name, "drop"),
+		truncations: m.truncations.WithLabelValues(name), errors: m.errors.WithLabelValues(name),
+		rotations:  m.rotations.MustCurryWith(prometheus.Labels{"task": name}),
+		ackSeconds: m.ackSeconds.WithLabelValues(name),
+	}
+}

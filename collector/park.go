@@ -1,0 +1,207 @@
+package collector
+
+import (
+	"time"
+
+	"logferry/collector/tail"
+)
+
+// park arms a watch on every file, looks once more, and ends the tailer. It
+// returns false when there is something to do after all.
+//
+// The order matters: a write between the last read and the watch is found by the look
+// that follows the arming; a write after it wakes the stream.
+func (s *stream) park(failed error) bool {
+	if failed == nil {
+		s.closeQuiet()
+		s.watchFiles()
+		if s.changed() {
+			s.unwatch()
+			return false
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.woken {
+		s.woken = false
+		s.unwatchLocked()
+		return false
+	}
+	s.setTimerLocked(failed)
+	s.running = false
+	return true
+}
+
+// closeQuiet gives back the descriptor of a current file that was quiet for
+// close_inactive, or in which nothing was to be read since the agent looked.
+func (s *stream) closeQuiet() {
+	f := s.currentFile()
+	if f == nil || !f.IsOpen() || !f.Idle() {
+		return
+	}
+	if time.Since(s.active) >= s.c.cfg.CloseInactive || (!s.read && time.Since(s.started) < s.c.cfg.CloseInactive) {
+		f.Close()
+	}
+}
+
+func (s *stream) currentFile() *tail.File {
+	if len(s.queue) == 1 && s.current {
+		return s.queue[0]
+	}
+	return nil
+}
+
+func (s *stream) watchFiles() {
+	if s.c.cfg.Poll || s.c.deps.Watcher == nil {
+		return
+	}
+	for _, f := range s.files() {
+		w, err := s.c.deps.Watcher.File(f.WatchPath(), s.wake)
+		if err != nil {
+			s.c.pollToo(err)
+			continue
+		}
+		s.mu.Lock()
+		s.watches = append(s.watches, w)
+		s.mu.Unlock()
+	}
+}
+
+func (s *stream) unwatch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unwatchLocked()
+}
+
+func (s *stream) unwatchLocked() {
+	for _, w := range s.watches {
+		w.Close()
+	}
+	s.watches = nil
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// files lists everything that the stream holds, as last published.
+func (s *stream) files() []*tail.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all
+}
+
+// changed looks whether there is anything new to read, without reading.
+func (s *stream) changed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changedLocked()
+}
+
+// setTimerLocked wakes the stream when something is due without any event:
+// another try, the end of a rotated file's wait, or the closing of a quiet descriptor.
+func (s *stream) setTimerLocked(failed error) {
+	var d time.Duration
+	f := s.currentFile()
+	switch {
+	case failed != nil:
+		d = retryDelay
+	case len(s.late) > 0:
+		d = s.c.cfg.RotateWait
+		for _, l := range s.late {
+			d = min(d, s.c.cfg.RotateWait-time.Since(l.quietSince))
+		}
+		d = max(d, lateLook)
+	case f != nil && f.IsOpen():
+		d = max(s.c.cfg.CloseInactive-time.Since(s.active), lateLook)
+	default:
+		return
+	}
+	if s.timer == nil {
+		s.timer = time.AfterFunc(d, s.wake)
+	} else {
+		s.timer.Reset(d)
+	}
+}
+
+// lateLook is how often a rotated file is looked at whose acknowledgements
+// are still to come.
+const lateLook = 200 * time.Millisecond
+
+// wakeIfChanged wakes a parked stream whose file has changed; for polling.
+func (s *stream) wakeIfChanged() {
+	s.mu.Lock()
+	parked := !s.running && !s.gone
+	changed := parked && (!s.opened || s.lastErr != nil || s.changedLocked())
+	s.mu.Unlock()
+	if changed {
+		s.wake()
+	}
+}
+
+func (s *stream) changedLocked() bool {
+	for _, f := range s.all {
+		if f.Grown() {
+			return true
+		}
+	}
+	f := s.currentFile()
+	if f == nil {
+		return s.nextReady()
+	}
+	g, err := statGeneration(s.path)
+	return err != nil || g.id != f.ID() || (!f.IsOpen() && f.SizeDiffers(g.size))
+}
+
+// closeParked gives back the descriptor of a parked stream's current file.
+func (s *stream) closeParked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running || s.gone {
+		return
+	}
+	if f := s.currentFile(); f != nil && f.Idle() {
+		f.Close()
+	}
+}
+
+// status lists the stream's files for the API.
+func (s *stream) status() []FileStatus {
+	s.mu.Lock()
+	running, lastErr, all := s.running, s.lastErr, s.all
+	s.mu.Unlock()
+	if len(all) == 0 {
+		st := FileStatus{Task: s.c.cfg.Task, Path: s.path, State: FileReading, Started: s.started}
+		if lastErr != nil {
+			st.State, st.Error = FileFailed, lastErr.Error()
+		}
+		return []FileStatus{st}
+	}
+	out := make([]FileStatus, 0, len(all))
+	for _, f := range all {
+		t := f.Status()
+		st := FileStatus{
+			Task: s.c.cfg.Task, Path: s.path, File: t.ID.String(), Started: s.started,
+			Size: t.Size, Read: t.Read, Committed: t.Committed, LagBytes: max(t.Size-t.Committed, 0),
+		}
+		switch {
+		case lastErr != nil:
+			st.State, st.Error = FileFailed, lastErr.Error()
+		case t.Rotated:
+			st.State = FileRotated
+		case running:
+			st.State = FileReading
+		case t.Open:
+			st.State = FileQuiet
+		default:
+			st.State = FileClosed
+		}
+		switch {
+		case !t.Oldest.IsZero():
+			st.LagSeconds = time.Since(t.Oldest).Seconds()
+		case st.LagBytes > 0:
+			st.LagSeconds = time.Since(t.Moved).Seconds()
+		}
+		out = append(out, st)
+	}
+	return out
+}

@@ -1,0 +1,413 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"sync"
+	"time"
+
+	"logferry/collector/checkpoint"
+	"logferry/collector/tail"
+	"logferry/collector/watch"
+	"logferry/internal/record"
+)
+
+// stream is one path: the files that stood behind it, read one after the
+// other.
+//
+// It is either parked or running. While it runs, its tailer goroutine alone
+// touches the fields below mu's; while it is parked, whoever holds mu may.
+type stream struct {
+	c         *Collector
+	path      string
+	firstLook bool       // found by the first look at its glob
+	found     generation // what stood under path when it was found
+	old       bool       // older than ignore_older when it was found
+	started   time.Time
+	known     map[checkpoint.FileID]checkpoint.State // generations collected before; nil for a new path
+
+	mu      sync.Mutex
+	running bool
+	woken   bool // something happened while it ran
+	gone    bool // removed; never runs again
+	watches []*watch.Watch
+	timer   *time.Timer
+	all     []*tail.File // every file below, for Files and Close
+	lastErr error
+
+	opened  bool
+	queue   []*tail.File // to read, oldest first
+	current bool         // the last of queue stands under path itself
+	late    []lateFile   // rotated away, watched for late writes
+	read    bool         // something was read since the tailer woke
+	active  time.Time    // when something was last read
+}
+
+// lateFile is a file that was rotated away and is read to its end.
+type lateFile struct {
+	*tail.File
+	quietSince time.Time
+}
+
+func newStream(c *Collector, path string, firstLook bool, known map[checkpoint.FileID]checkpoint.State) *stream {
+	now := time.Now()
+	return &stream{c: c, path: path, firstLook: firstLook, known: known, started: now, active: now}
+}
+
+// wake starts the tailer, or makes a running one look once more before it
+// parks.
+func (s *stream) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gone:
+	case s.running:
+		s.woken = true
+	default:
+		s.running = s.c.start(s)
+	}
+}
+
+// run is the tailer: it reads until there is nothing to read and every file
+// is watched, then parks.
+func (s *stream) run(ctx context.Context) {
+	s.unwatch()
+	s.read = false
+	for ctx.Err() == nil {
+		busy, err := s.step(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.note(err)
+		if busy {
+			continue
+		}
+		if s.finished() {
+			s.retire()
+			return
+		}
+		if s.park(err) {
+			return
+		}
+	}
+}
+
+// note remembers what keeps the stream from reading, and reports it once.
+func (s *stream) note(err error) {
+	s.mu.Lock()
+	first := err != nil && (s.lastErr == nil || s.lastErr.Error() != err.Error())
+	s.lastErr = err
+	s.mu.Unlock()
+	if err == nil {
+		return
+	}
+	s.c.metrics.errors.Inc()
+	if first {
+		s.c.log.Warn("a file cannot be read, it is tried again", "path", s.path, "error", err)
+	}
+	if outOfDescriptors(err) {
+		s.c.freeDescriptors()
+	}
+}
+
+// step does one thing: open, read a batch, or notice a rotation. It returns
+// false when nothing is left to do at this moment.
+func (s *stream) step(ctx context.Context) (busy bool, err error) {
+	if !s.opened {
+		if err := s.open(); err != nil {
+			return false, err
+		}
+	}
+	if len(s.queue) > 0 {
+		f := s.queue[0]
+		if !f.IsOpen() {
+			if err := f.Reopen(); err != nil {
+				return s.reopenFailed(err)
+			}
+		}
+		sent, err := s.readFile(ctx, f)
+		if sent || err != nil {
+			return sent, err
+		}
+		if len(s.queue) > 1 || !s.current {
+			s.rotateOut(f)
+			return true, nil
+		}
+		rotated, err := s.checkPath(ctx, f)
+		if rotated || err != nil {
+			return rotated, err
+		}
+	} else if s.nextReady() {
+		return true, s.nextGeneration()
+	}
+	return s.lateWrites(ctx)
+}
+
+// open finds the files of the path at the stream's first run.
+func (s *stream) open() error {
+	if g, err := statGeneration(s.path); s.known == nil && s.found.born != 0 && (err != nil || g.id != s.found.id) {
+		// Renamed between its discovery and now: look for it by its identity.
+		s.known = map[checkpoint.FileID]checkpoint.State{s.found.id: {Birth: s.found.born}}
+	}
+	files, current, err := s.openGenerations(s.known)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.c.accept(s.path)
+	s.opened = true
+	s.setQueue(files, current)
+	return nil
+}
+
+// take makes an opened file a part of the stream: it gets its source and its
+// place to start from. false when another stream reads it already.
+func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) bool {
+	if !s.c.own(f.ID(), s) {
+		return false
+	}
+	f.SetSource(&record.Source{Task: s.c.cfg.Task, Host: s.c.cfg.Host, Path: s.path, File: f.ID().String()})
+	st, stored := g.state, g.known
+	if !stored {
+		st, stored = s.c.deps.Store.Get(s.c.cfg.Task, f.ID())
+	}
+	switch {
+	case stored && f.Resume(st):
+	case stored:
+		s.c.log.Info("the file is not the one that was read before, it is read from its beginning",
+			"path", g.path, "file", f.ID().String(), "committed", st.Offset)
+	case isCurrent && !pathKnown && (s.old || (s.firstLook && s.c.cfg.StartEnd)):
+		f.SeekToLastLine()
+	}
+	f.Mark()
+	return true
+}
+
+func (s *stream) setQueue(files []*tail.File, current bool) {
+	s.queue, s.current = files, current
+	s.publish()
+}
+
+// publish makes the files visible to Files and Close.
+func (s *stream) publish() {
+	all := append([]*tail.File(nil), s.queue...)
+	for _, l := range s.late {
+		all = append(all, l.File)
+	}
+	s.mu.Lock()
+	s.all = all
+	s.mu.Unlock()
+}
+
+// readFile sends the next batch of f, and lets a file that is being written
+// gather for a moment.
+func (s *stream) readFile(ctx context.Context, f *tail.File) (sent bool, err error) {
+	b, err := f.Read(ctx)
+	switch {
+	case errors.Is(err, tail.ErrTruncated):
+		s.c.metrics.truncations.Inc()
+		s.c.log.Info("file was truncated, it is read from its beginning", "path", s.path, "file", f.ID().String())
+		f.Reset()
+		return true, nil
+	case err != nil || b == nil:
+		return false, err
+	}
+	if !s.send(ctx, b) {
+		return false, ctx.Err()
+	}
+	if !f.Full() {
+		pause(ctx, gatherPause)
+	}
+	return true, nil
+}
+
+func (s *stream) send(ctx context.Context, b *record.Batch) bool {
+	s.read, s.active = true, time.Now()
+	select {
+	case s.c.out <- b:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// checkPath looks whether the path still leads to the file that was just
+// read to its end. If not, the file is read once more, because it may have
+// been written to before it was renamed, and the next one takes its place.
+func (s *stream) checkPath(ctx context.Context, f *tail.File) (rotated bool, err error) {
+	g, err := statGeneration(s.path)
+	switch {
+	case err == nil && g.id == f.ID():
+		return false, nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return false, err
+	}
+	kind := "rename"
+	if err != nil {
+		kind = "delete"
+	}
+	for {
+		sent, err := s.readFile(ctx, f)
+		if err != nil {
+			return false, err
+		}
+		if !sent {
+			break
+		}
+	}
+	s.c.metrics.rotations.WithLabelValues(kind).Inc()
+	s.rotateOut(f)
+	return true, nil
+}
+
+// rotateOut moves the first file of the queue to the late ones.
+func (s *stream) rotateOut(f *tail.File) {
+	s.queue = s.queue[1:]
+	s.current = s.current && len(s.queue) > 0
+	s.late = append(s.late, lateFile{f, time.Now()})
+	f.SetRotated()
+	s.remember(f, false)
+	s.publish()
+}
+
+// remember keeps what is needed to recognise a generation in a directory.
+func (s *stream) remember(f *tail.File, done bool) {
+	if s.known == nil {
+		s.known = map[checkpoint.FileID]checkpoint.State{}
+	}
+	st := f.Checkpoint()
+	st.Done = done
+	s.known[f.ID()] = st
+}
+
+// nextGeneration opens what came after the file that was rotated away: the
+// path's new file, and those that came and went in between.
+func (s *stream) nextGeneration() error {
+	known := map[checkpoint.FileID]checkpoint.State{}
+	for id, st := range s.known {
+		st.Done = true // all of them are read to their end, or among the late ones
+		known[id] = st
+	}
+	files, current, err := s.openGenerations(known)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	if missed := len(files) - 1; current && missed > 0 {
+		s.c.metrics.rotations.WithLabelValues("missed").Add(float64(missed))
+	}
+	s.setQueue(files, current)
+	return nil
+}
+
+// nextReady reports whether a file stands under the path that no other
+// stream is reading.
+func (s *stream) nextReady() bool {
+	g, err := statGeneration(s.path)
+	return err == nil && s.c.ownable(g.id, s)
+}
+
+// reopenFailed answers a parked file that is no longer where it was.
+func (s *stream) reopenFailed(err error) (bool, error) {
+	if !errors.Is(err, tail.ErrOther) && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	f := s.queue[0]
+	s.remember(f, false)
+	s.c.disown(f.ID())
+	s.c.metrics.rotations.WithLabelValues("rename").Inc()
+	s.opened = false
+	s.setQueue(nil, false)
+	return true, s.open()
+}
+
+// lateWrites reads what was appended to rotated files, and lets those go
+// that have been quiet long enough.
+func (s *stream) lateWrites(ctx context.Context) (busy bool, err error) {
+	for i := 0; i < len(s.late); i++ {
+		l := &s.late[i]
+		sent, err := s.readFile(ctx, l.File)
+		if err != nil {
+			return false, err
+		}
+		if sent {
+			l.quietSince = time.Now()
+			return true, nil
+		}
+		if time.Since(l.quietSince) < s.c.cfg.RotateWait {
+			continue
+		}
+		b, err := l.Final(ctx)
+		if err != nil {
+			return false, err
+		}
+		if b != nil {
+			return s.send(ctx, b), nil
+		}
+		if l.Idle() {
+			s.letGo(i)
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// letGo closes a rotated file that is read and delivered to its end.
+func (s *stream) letGo(i int) {
+	f := s.late[i].File
+	_, linked, err := f.Stat()
+	if err == nil && !linked {
+		s.c.deps.Store.Delete(s.c.cfg.Task, f.ID())
+		delete(s.known, f.ID())
+	} else {
+		f.MarkDone()
+		s.remember(f, true)
+	}
+	f.Close()
+	s.late = append(s.late[:i], s.late[i+1:]...)
+	s.forgetOldGenerations()
+	s.publish()
+	s.c.disown(f.ID())
+	s.c.lookSoon() // it may be collected under its new name
+}
+
+// keptGenerations bounds what one path remembers of its past.
+const keptGenerations = 64
+
+func (s *stream) forgetOldGenerations() {
+	for len(s.known) > keptGenerations {
+		var oldest checkpoint.FileID
+		for id, st := range s.known {
+			if o, ok := s.known[oldest]; !ok || st.Birth < o.Birth {
+				oldest = id
+			}
+		}
+		delete(s.known, oldest)
+	}
+}
+
+// finished reports whether nothing of the path is left.
+func (s *stream) finished() bool {
+	return len(s.queue) == 0 && len(s.late) == 0 && !s.nextReady()
+}
+
+func (s *stream) retire() {
+	s.mu.Lock()
+	s.gone, s.running = true, false
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	s.c.remove(s)
+}

@@ -1,0 +1,331 @@
+// Package tail reads one file: which file it is, the next block of whole
+// lines, and what became of it.
+//
+// A File keeps two offsets. The read offset is where the next batch begins;
+// only the goroutine that reads moves it. The committed offset is how far the
+// file is delivered; only acknowledgements move it, as a contiguous prefix.
+// Both always stand between two lines: a line without its newline is not
+// read, it is left where it is until the newline comes.
+package tail
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"logferry/collector/checkpoint"
+	"logferry/collector/frame"
+	"logferry/internal/record"
+)
+
+// BlockBytes is the most that one system call reads, and so the size of a
+// full batch.
+const BlockBytes = 256 << 10
+
+// maxRecords bounds the records of one batch, for files of very short lines.
+const maxRecords = 4096
+
+var (
+	// ErrNotRegular refuses everything that is not a regular file.
+	ErrNotRegular = errors.New("not a regular file")
+	// ErrOther means that the name leads to another file than the one asked for.
+	ErrOther = errors.New("another file has this name now")
+	// ErrTruncated means that the file is shorter than what was read of it.
+	ErrTruncated = errors.New("file was truncated")
+)
+
+// Deps is what all files of a task share. Its functions may be called from
+// any goroutine and must not block.
+type Deps struct {
+	Frame  frame.Lines
+	Pool   *Pool
+	Budget Budget
+	Store  *checkpoint.Store
+	Log    *slog.Logger
+
+	RecordOverhead int                            // bytes that the sink holds for each record beside its value
+	Allow          func(resolved string) error    // refuses files outside of what the task may read; nil allows all
+	Read           func(b *record.Batch, raw int) // told of each batch that was read, with the bytes it accounts for
+	Acked          func(b *record.Batch)          // told of each batch that was resolved
+	Long           func(cut, dropped int)         // told of lines longer than the bound
+}
+
+// File is one regular file, for as long as it exists under any name. Its
+// methods are called by one goroutine at a time, except Checkpoint, Status and
+// the acknowledgements, which may come from anywhere at any time.
+type File struct {
+	deps *Deps
+	src  *record.Source
+	id   checkpoint.FileID
+
+	off  int64 // read offset: start of the next line that was not read yet
+	scan int64 // no newline stands in [off, scan)
+	full bool  // the last read filled its block: more is there without asking
+
+	mu      sync.Mutex // guards what follows
+	fd      int        // -1 while closed
+	path    string     // where to open it; follows renames that were seen
+	tracker *checkpoint.Tracker
+	size    int64
+	birth   int64
+	head    checkpoint.Sum
+	tail    checkpoint.Sum
+	tailAt  int64 // the offset that tail belongs to
+	moved   time.Time
+	done    bool
+	rotated bool
+}
+
+// Open opens the regular file at path and starts at its beginning. src.File is
+// filled in by the caller from ID later; see SetSource.
+func Open(path string, deps *Deps) (*File, error) {
+	f := &File{deps: deps, fd: -1, path: path, moved: time.Now()}
+	if err := f.open(); err != nil {
+		return nil, err
+	}
+	f.birth = birthTime(f.fd)
+	f.tracker = checkpoint.NewTracker(0)
+	f.refreshSums()
+	return f, nil
+}
+
+// open fills f.fd, f.id and f.size.
+func (f *File) open() error {
+	fd, err := openRegular(f.path, f.deps.Allow)
+	if err != nil {
+		return err
+	}
+	st, err := fstat(fd)
+	if err != nil {
+		_ = unix.Close(fd)
+		return fmt.Errorf("stat %s: %w", f.path, err)
+	}
+	id := StatID(&st)
+	if f.id != (checkpoint.FileID{}) && f.id != id {
+		_ = unix.Close(fd)
+		return ErrOther
+	}
+	f.id, f.fd, f.size = id, fd, st.Size
+	return nil
+}
+
+// openRegular opens a regular file without following what it might be
+// instead: the kind is looked at before the open, so that a device feels
+// nothing, and again on the descriptor, so that nobody can swap it between.
+func openRegular(path string, allow func(string) error) (int, error) {
+	var st unix.Stat_t
+	if err := ignoringEINTR(func() error { return unix.Stat(path, &st) }); err != nil {
+		return -1, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return -1, fmt.Errorf("open %s: %w", path, ErrNotRegular)
+	}
+	var fd int
+	err := ignoringEINTR(func() (err error) {
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+		return err
+	})
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	if err := checkOpened(fd, path, allow); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func checkOpened(fd int, path string, allow func(string) error) error {
+	st, err := fstat(fd)
+	if err != nil {
+		return fmt.Errorf("stat %s: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("open %s: %w", path, ErrNotRegular)
+	}
+	if allow == nil {
+		return nil
+	}
+	resolved, err := resolvedPath(fd, path)
+	if err != nil {
+		return fmt.Errorf("resolve %s: %w", path, err)
+	}
+	return allow(resolved)
+}
+
+// StatID is the identity in a stat result.
+func StatID(st *unix.Stat_t) checkpoint.FileID {
+	return checkpoint.FileID{Dev: uint64(st.Dev), Ino: st.Ino}
+}
+
+func fstat(fd int) (st unix.Stat_t, err error) {
+	err = ignoringEINTR(func() error { return unix.Fstat(fd, &st) })
+	return st, err
+}
+
+func ignoringEINTR(fn func() error) error {
+	for {
+		if err := fn(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+func pread(fd int, b []byte, off int64) (n int, err error) {
+	err = ignoringEINTR(func() error { n, err = unix.Pread(fd, b, off); return err })
+	return max(n, 0), err
+}
+
+// preadFull reads until b is full or the file ends.
+func preadFull(fd int, b []byte, off int64) (int, error) {
+	n := 0
+	for n < len(b) {
+		m, err := pread(fd, b[n:], off+int64(n))
+		if err != nil || m == 0 {
+			return n, err
+		}
+		n += m
+	}
+	return n, nil
+}
+
+// ID is the file's identity.
+func (f *File) ID() checkpoint.FileID { return f.id }
+
+// SetSource names the origin of the batches; to be called before Read.
+func (f *File) SetSource(src *record.Source) { f.src = src }
+
+// Birth is when the file was created, in Unix nanoseconds.
+func (f *File) Birth() int64 { return f.birth }
+
+// SeekTo makes off both the read and the committed offset. Only before the
+// first Read, or after Reset.
+func (f *File) SeekTo(off int64) {
+	f.off, f.scan, f.full = off, off, false
+	f.mu.Lock()
+	f.tracker = checkpoint.NewTracker(off)
+	f.refreshSumsLocked()
+	f.mu.Unlock()
+}
+
+// Reset starts again at the beginning of a file that was truncated.
+// Acknowledgements of what was read before no longer move its offset.
+func (f *File) Reset() {
+	f.mu.Lock()
+	f.head, f.tail, f.tailAt = checkpoint.Sum{}, checkpoint.Sum{}, 0
+	if st, err := fstat(f.fd); err == nil {
+		f.size = st.Size
+	}
+	f.mu.Unlock()
+	f.SeekTo(0)
+	f.Mark()
+}
+
+// IsOpen reports whether the descriptor is open.
+func (f *File) IsOpen() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fd >= 0
+}
+
+// Close gives the descriptor back. The offsets stay, and Reopen goes on.
+func (f *File) Close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fd < 0 {
+		return
+	}
+	f.refreshSumsLocked()
+	_ = unix.Close(f.fd)
+	f.fd = -1
+}
+
+// Reopen opens the file again where it was last seen. ErrOther means that it
+// has been renamed or replaced; a not-exist error that the name is gone.
+func (f *File) Reopen() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fd >= 0 {
+		return nil
+	}
+	return f.open()
+}
+
+// Renamed tells where the file can be opened from now on.
+func (f *File) Renamed(path string) {
+	f.mu.Lock()
+	f.path = path
+	f.mu.Unlock()
+}
+
+// WatchPath names the open file itself, whatever its directory entry is now.
+func (f *File) WatchPath() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fd >= 0 {
+		return fdPath(f.fd, f.path)
+	}
+	return f.path
+}
+
+// Stat looks at the file behind the open descriptor: its size in bytes and
+// whether any name still leads to it.
+func (f *File) Stat() (size int64, linked bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fd < 0 {
+		return f.size, true, nil
+	}
+	st, err := fstat(f.fd)
+	if err != nil {
+		return 0, false, fmt.Errorf("stat %s: %w", f.path, err)
+	}
+	f.size = st.Size
+	return st.Size, st.Nlink > 0, nil
+}
+
+// Full reports whether the last Read filled its block, so that more is likely
+// to be there.
+func (f *File) Full() bool { return f.full }
+
+// Grown reports whether the open file is longer, or shorter, than what was
+// looked at.
+func (f *File) Grown() bool {
+	if !f.IsOpen() {
+		return false
+	}
+	size, _, err := f.Stat()
+	return err == nil && size != f.scan
+}
+
+// SizeDiffers reports whether a closed file's size is not what it was.
+func (f *File) SizeDiffers(size int64) bool { return size != f.scan }
+
+// SetRotated notes that the file was renamed or deleted, for Status.
+func (f *File) SetRotated() {
+	f.mu.Lock()
+	f.rotated = true
+	f.mu.Unlock()
+}
+
+// SeekToLastLine starts at the end: behind the last newline, so that a line
+// which is being written is sent whole.
+func (f *File) SeekToLastLine() {
+	f.mu.Lock()
+	fd, size := f.fd, f.size
+	f.mu.Unlock()
+	off := max(size-int64(f.deps.Frame.MaxBytes), 0)
+	buf := make([]byte, size-off)
+	n, err := preadFull(fd, buf, off)
+	end := size
+	if i := bytes.LastIndexByte(buf[:n], '\n'); err == nil && (i >= 0 || off == 0) {
+		end = off + int64(i) + 1
+	}
+	f.SeekTo(end)
+}

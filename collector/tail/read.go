@@ -1,0 +1,162 @@
+package tail
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"logferry/internal/record"
+)
+
+// Read returns the next batch of whole lines, or nil when there is none at
+// this moment: the file is read to its last newline. It waits for the budget.
+//
+// ErrTruncated means that the file became shorter than what was read: Reset
+// starts it again.
+func (f *File) Read(ctx context.Context) (*record.Batch, error) {
+	for {
+		want, err := f.blockSize()
+		if err != nil || want == 0 {
+			return nil, err
+		}
+		if f.scan-f.off > int64(f.deps.Frame.MaxBytes) {
+			return f.readLong(ctx)
+		}
+		b, again, err := f.readBlock(ctx, want)
+		if b != nil || err != nil || !again {
+			return b, err
+		}
+	}
+}
+
+// blockSize is how much to read next, in bytes; 0 when nothing new is there.
+func (f *File) blockSize() (int, error) {
+	if f.full {
+		return max(BlockBytes, 2*int(f.scan-f.off)), nil
+	}
+	size, _, err := f.Stat()
+	switch {
+	case err != nil:
+		return 0, err
+	case size < f.scan:
+		return 0, ErrTruncated
+	case size == f.scan:
+		return 0, nil
+	}
+	return int(min(size-f.off, max(BlockBytes, 2*(f.scan-f.off)))), nil
+}
+
+// readBlock reads one block at the read offset. again asks for another try
+// with a larger block: the line is longer than this one.
+func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again bool, err error) {
+	want = min(classSize(want), max(BlockBytes, classSize(f.deps.Frame.MaxBytes+2)))
+	if err := f.deps.Budget.Acquire(ctx, want); err != nil {
+		return nil, false, err
+	}
+	blk := f.deps.Pool.get(want)
+	n, err := pread(f.fd, blk.data[:want], f.off)
+	if err != nil {
+		f.drop(blk, want)
+		return nil, false, fmt.Errorf("read %s at offset %d: %w", f.path, f.off, err)
+	}
+	f.full = n == want
+	recs, used, counts := f.deps.Frame.Append(blk.Records[:0], blk.data[:n], f.off, maxRecords)
+	blk.Records = recs
+	f.deps.Long(counts.Cut, counts.Dropped)
+	if used == 0 {
+		f.scan = max(f.scan, f.off+int64(n))
+		f.drop(blk, want)
+		return nil, f.full, nil
+	}
+	start := f.off
+	f.off += int64(used)
+	if len(recs) < maxRecords {
+		f.scan = start + int64(n)
+	} else {
+		f.scan, f.full = f.off, true
+	}
+	return f.emit(blk, start, want), false, nil
+}
+
+// readLong looks for the end of a line longer than the bound without holding
+// it, and makes one record of its head once the newline is found.
+func (f *File) readLong(ctx context.Context) (*record.Batch, error) {
+	if err := f.deps.Budget.Acquire(ctx, BlockBytes); err != nil {
+		return nil, err
+	}
+	scratch := f.deps.Pool.get(BlockBytes)
+	defer f.drop(scratch, BlockBytes)
+	for ctx.Err() == nil {
+		n, err := pread(f.fd, scratch.data[:BlockBytes], f.scan)
+		if err != nil {
+			return nil, fmt.Errorf("read %s at offset %d: %w", f.path, f.scan, err)
+		}
+		if i := bytes.IndexByte(scratch.data[:n], '\n'); i >= 0 {
+			f.full = true
+			return f.one(f.scan+int64(i), f.scan+int64(i)+1)
+		}
+		f.scan += int64(n)
+		if n == 0 {
+			f.full = false
+			return nil, nil
+		}
+	}
+	return nil, ctx.Err()
+}
+
+// Final returns what stands behind the last newline as a record of its own,
+// or nil when there is nothing: for a file that nobody will write to again.
+func (f *File) Final(ctx context.Context) (*record.Batch, error) {
+	size, _, err := f.Stat()
+	if err != nil || size <= f.off {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return f.one(size, size)
+}
+
+// one emits the single line [f.off, lineEnd) and goes on at next. Its bytes
+// are charged without waiting: the caller may hold a part of the budget.
+func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
+	length := int(lineEnd - f.off)
+	want := min(length, f.deps.Frame.MaxBytes+1)
+	size := classSize(want)
+	f.deps.Budget.Charge(size)
+	blk := f.deps.Pool.get(want)
+	n, err := preadFull(f.fd, blk.data[:want], f.off)
+	if err == nil && n < want {
+		err = ErrTruncated
+	}
+	if err != nil {
+		f.drop(blk, size)
+		return nil, fmt.Errorf("read %s at offset %d: %w", f.path, f.off, err)
+	}
+	recs, counts := f.deps.Frame.One(blk.Records[:0], blk.data[:want], f.off, length)
+	blk.Records = recs
+	f.deps.Long(counts.Cut, counts.Dropped)
+	start := f.off
+	f.off, f.scan = next, next
+	return f.emit(blk, start, size), nil
+}
+
+func (f *File) drop(blk *block, acquired int) {
+	f.deps.Pool.put(blk)
+	f.deps.Budget.Release(acquired)
+}
+
+// emit arms the batch that covers [start, f.off).
+func (f *File) emit(blk *block, start int64, acquired int) *record.Batch {
+	extra := len(blk.Records) * (recordBytes + f.deps.RecordOverhead)
+	f.deps.Budget.Charge(extra)
+	now := time.Now()
+	blk.file = f
+	blk.tracker = f.trackerNow()
+	blk.Source, blk.Time, blk.Start, blk.End = f.src, now, start, f.off
+	blk.Size = acquired + extra
+	blk.SetOwner(blk, blk.tracker.Add(f.off, now))
+	f.deps.Read(&blk.Batch, int(f.off-start))
+	return &blk.Batch
+}

@@ -1,0 +1,203 @@
+package watch
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	dirMask  = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
+	fileMask = unix.IN_MODIFY | unix.IN_ATTRIB | unix.IN_MOVE_SELF | unix.IN_ONESHOT
+)
+
+// Watcher reads one inotify instance. It may be used from several goroutines.
+type Watcher struct {
+	f   *os.File
+	fd  int
+	log *slog.Logger
+
+	mu    sync.Mutex
+	dirs  map[int32]map[*Watch]func(Event)
+	files map[int32]map[*Watch]func()
+}
+
+// Watch is one registration, ended with Close.
+type Watch struct {
+	w  *Watcher
+	wd int32
+}
+
+// New opens an inotify instance.
+func New(log *slog.Logger) (*Watcher, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		if errors.Is(err, unix.EMFILE) {
+			return nil, fmt.Errorf("open inotify: no instances left; raise fs.inotify.max_user_instances: %w", err)
+		}
+		return nil, fmt.Errorf("open inotify: %w", err)
+	}
+	return &Watcher{
+		f: os.NewFile(uintptr(fd), "inotify"), fd: fd, log: log,
+		dirs: map[int32]map[*Watch]func(Event){}, files: map[int32]map[*Watch]func(){},
+	}, nil
+}
+
+// Dir calls fn for each name that appears in or leaves a directory. fn runs on
+// the watcher's goroutine and must not block.
+func (w *Watcher) Dir(path string, fn func(Event)) (*Watch, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wd, err := unix.InotifyAddWatch(w.fd, path, dirMask)
+	if err != nil {
+		return nil, watchError(path, err)
+	}
+	h := &Watch{w: w, wd: int32(wd)}
+	if w.dirs[h.wd] == nil {
+		w.dirs[h.wd] = map[*Watch]func(Event){}
+	}
+	w.dirs[h.wd][h] = fn
+	return h, nil
+}
+
+// File calls fn at the first write to, truncation, rename or deletion of the
+// file at path (which may be a /proc/self/fd name), and never after that. fn
+// runs on the watcher's goroutine and must not block. Look at the file once
+// more after arming it: what was written before is not reported.
+func (w *Watcher) File(path string, fn func()) (*Watch, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wd, err := unix.InotifyAddWatch(w.fd, path, fileMask)
+	if err != nil {
+		return nil, watchError(path, err)
+	}
+	h := &Watch{w: w, wd: int32(wd)}
+	if w.files[h.wd] == nil {
+		w.files[h.wd] = map[*Watch]func(){}
+	}
+	w.files[h.wd][h] = fn
+	return h, nil
+}
+
+func watchError(path string, err error) error {
+	if errors.Is(err, unix.ENOSPC) {
+		return ErrLimit
+	}
+	return fmt.Errorf("watch %s: %w", path, err)
+}
+
+// Close ends a registration; the function is not called after it returned,
+// unless the call is under way. Closing twice, or after a one-shot fired, does nothing.
+func (h *Watch) Close() {
+	w := h.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m := w.dirs[h.wd]; m != nil {
+		if delete(m, h); len(m) == 0 {
+			delete(w.dirs, h.wd)
+			_, _ = unix.InotifyRmWatch(w.fd, uint32(h.wd))
+		}
+		return
+	}
+	if m := w.files[h.wd]; m != nil {
+		if delete(m, h); len(m) == 0 {
+			delete(w.files, h.wd)
+			_, _ = unix.InotifyRmWatch(w.fd, uint32(h.wd))
+		}
+	}
+}
+
+// Run hands events out until ctx ends, then closes the instance.
+func (w *Watcher) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = w.f.Close() })
+	defer stop()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := w.f.Read(buf)
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("read inotify: %w", err)
+		}
+		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+			wd := int32(binary.NativeEndian.Uint32(b))
+			mask := binary.NativeEndian.Uint32(b[4:])
+			size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(b[12:]))
+			name := string(bytes.TrimRight(b[unix.SizeofInotifyEvent:size], "\x00"))
+			b = b[size:]
+			w.dispatch(wd, mask, name)
+		}
+	}
+}
+
+func (w *Watcher) dispatch(wd int32, mask uint32, name string) {
+	if mask&unix.IN_Q_OVERFLOW != 0 {
+		w.log.Warn("inotify queue overflowed, everything is looked at again; raise fs.inotify.max_queued_events if this repeats")
+		w.wakeAll()
+		return
+	}
+	w.mu.Lock()
+	var files []func()
+	var dirs []func(Event)
+	if m, ok := w.files[wd]; ok {
+		for _, fn := range m {
+			files = append(files, fn)
+		}
+		delete(w.files, wd)
+	} else if m, ok := w.dirs[wd]; ok {
+		for _, fn := range m {
+			dirs = append(dirs, fn)
+		}
+		if mask&unix.IN_IGNORED != 0 {
+			delete(w.dirs, wd)
+		}
+	}
+	w.mu.Unlock()
+
+	ev := Event{
+		Name: name, IsDir: mask&unix.IN_ISDIR != 0,
+		Gone:     mask&(unix.IN_MOVED_FROM|unix.IN_DELETE) != 0,
+		Overflow: mask&(unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_IGNORED|unix.IN_UNMOUNT) != 0,
+	}
+	for _, fn := range files {
+		fn()
+	}
+	for _, fn := range dirs {
+		fn(ev)
+	}
+}
+
+// wakeAll answers lost events: every directory is told to look again, and
+// every file watch fires.
+func (w *Watcher) wakeAll() {
+	w.mu.Lock()
+	var files []func()
+	var dirs []func(Event)
+	for wd, m := range w.files {
+		for _, fn := range m {
+			files = append(files, fn)
+		}
+		delete(w.files, wd)
+		_, _ = unix.InotifyRmWatch(w.fd, uint32(wd))
+	}
+	for _, m := range w.dirs {
+		for _, fn := range m {
+			dirs = append(dirs, fn)
+		}
+	}
+	w.mu.Unlock()
+	for _, fn := range files {
+		fn()
+	}
+	for _, fn := range dirs {
+		fn(Event{Overflow: true})
+	}
+}
