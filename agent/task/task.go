@@ -64,7 +64,10 @@ const (
 	KeyPath Key = "path" // the file's path
 )
 
-// Partitioner names the rule that picks a record's partition.
+// Partitioner names the rule that picks a record's partition. The four that
+// hash the key need Task.Key to keep anything together: without one, hash and
+// reference_hash pick a random partition for each record, and crc32 and murmur2 do as
+// their models do with a missing key.
 type Partitioner string
 
 const (

@@ -1,0 +1,59 @@
+# logferry. `make` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+BIN := $(CURDIR)/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOLANGCI_VERSION := v2.15.0
+FUZZTIME ?= 20s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/logferry (static, stripped) and bin/logferry-sandbox
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/logferry ./cmd/logferry
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/logferry-sandbox ./cmd/sandbox
+
+.PHONY: demo
+demo: build ## watch lines flow: embedded etcd, in-process Kafka, a rotating log, the agent (Ctrl-C ends it)
+	$(BIN)/logferry-sandbox
+
+.PHONY: demo-check
+demo-check: build ## the same with a fixed number of lines: exits 0 when each line arrived
+	$(BIN)/logferry-sandbox --once
+
+.PHONY: test
+test: ## all tests, -race, with real Kafka and etcd
+	./test/run
+
+.PHONY: test-short
+test-short: ## tests without the slow ones
+	$(GO) test -short ./...
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint ## gofmt, vet, golangci-lint, shellcheck where it is installed
+	@fmt=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$fmt" || { echo "not formatted: $$fmt"; exit 1; }
+	$(GO) vet ./...
+	$(BIN)/golangci-lint run ./...
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run test/run; else echo "shellcheck is not installed: shell scripts are only parsed"; bash -n .ci/run test/run; fi
+
+$(BIN)/golangci-lint: Makefile
+	GOBIN=$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@touch $@
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BIN) dist coverage.out
