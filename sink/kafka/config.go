@@ -1,6 +1,15 @@
 package kafka
 
-import "time"
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+)
 
 // Config says how to reach and use one Kafka cluster. It is the `kafka:`
 // section of agent.yaml. The zero value is completed by SetDefaults.
@@ -47,4 +56,236 @@ type Route struct {
 	Partition   int32  // with partitioner "manual"
 	Create      *CreateTopics
 	DeadLetter  DeadLetter
+}
+
+// Producers names the writers that Config.Producer may ask for.
+var Producers = []string{"async"}
+
+// The values that SetDefaults fills in.
+const (
+	defaultClientID        = "logferry"
+	defaultVersion         = "2.8.0"
+	defaultLinger          = 5 * time.Millisecond
+	defaultBatchBytes      = 1 << 20
+	defaultMaxMessageBytes = 1_000_000
+	defaultRequestTimeout  = 30 * time.Second
+	defaultRetryBackoff    = 100 * time.Millisecond
+	defaultRetryBackoffMax = 5 * time.Second
+)
+
+// maxBytes bounds batch_bytes and max_message_bytes. It leaves room for a
+// request's own bytes below sarama.MaxRequestSize (100 MiB).
+const maxBytes = 90 << 20
+
+// SetDefaults fills in every key that was left out.
+func (c *Config) SetDefaults() {
+	c.ClientID = orElse(c.ClientID, defaultClientID)
+	c.Version = orElse(c.Version, defaultVersion)
+	c.Producer = orElse(c.Producer, "async")
+	c.Acks = orElse(c.Acks, "all")
+	if c.Idempotent == nil {
+		all := c.Acks == "all"
+		c.Idempotent = &all
+	}
+	c.Compression = orElse(c.Compression, "lz4")
+	c.Linger = orElse(c.Linger, defaultLinger)
+	c.BatchBytes = orElse(c.BatchBytes, defaultBatchBytes)
+	c.MaxMessageBytes = orElse(c.MaxMessageBytes, defaultMaxMessageBytes)
+	c.RequestTimeout = orElse(c.RequestTimeout, defaultRequestTimeout)
+	c.RetryBackoff = orElse(c.RetryBackoff, defaultRetryBackoff)
+	if c.RetryBackoffMax == 0 {
+		c.RetryBackoffMax = max(defaultRetryBackoffMax, c.RetryBackoff)
+	}
+}
+
+func orElse[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Validate says what is wrong with a configuration that SetDefaults has
+// completed. The error is one line that begins with the key and ends with the
+// remedy.
+func (c Config) Validate() error {
+	for _, check := range []func() error{c.checkBrokers, c.checkProducer, c.checkCompression, c.checkSizes, c.checkTimes} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if c.CreateTopics != nil {
+		if err := c.CreateTopics.validate(); err != nil {
+			return fmt.Errorf("create_topics.%w", err)
+		}
+	}
+	if c.DeadLetter != nil {
+		if err := c.DeadLetter.validate(); err != nil {
+			return fmt.Errorf("dead_letter: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c Config) checkBrokers() error {
+	if len(c.Brokers) == 0 {
+		return fmt.Errorf("brokers: none is given; list at least one as host:port")
+	}
+	for _, b := range c.Brokers {
+		host, port, err := net.SplitHostPort(b)
+		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || perr != nil || n == 0 {
+			return fmt.Errorf("brokers: %q is not an address; write it as host:port, for example kafka1:9092", b)
+		}
+	}
+	return nil
+}
+
+func (c Config) checkProducer() error {
+	v, err := sarama.ParseKafkaVersion(c.Version)
+	if err != nil {
+		return fmt.Errorf("version: %q is not a Kafka version; write it as 2.8.0", c.Version)
+	}
+	if !v.IsAtLeast(sarama.V1_0_0_0) {
+		return fmt.Errorf("version: %s is too old; use 1.0.0 or later", c.Version)
+	}
+	if !slices.Contains(Producers, c.Producer) {
+		return oneOf("producer", c.Producer, Producers)
+	}
+	if _, ok := ackLevels[c.Acks]; !ok {
+		return oneOf("acks", c.Acks, []string{"0", "1", "all"})
+	}
+	if c.idempotent() && c.Acks != "all" {
+		return fmt.Errorf("idempotent: true needs acks: all, not %q; set acks: all or idempotent: false", c.Acks)
+	}
+	return nil
+}
+
+func (c Config) checkCompression() error {
+	codec, ok := codecs[c.Compression]
+	if !ok {
+		return oneOf("compression", c.Compression, []string{"none", "gzip", "snappy", "lz4", "zstd"})
+	}
+	if v, _ := sarama.ParseKafkaVersion(c.Version); codec.codec == sarama.CompressionZSTD && !v.IsAtLeast(sarama.V2_1_0_0) {
+		return fmt.Errorf("compression: zstd needs version 2.1.0 or later, not %s; raise version or choose lz4", c.Version)
+	}
+	if c.CompressionLevel == nil {
+		return nil
+	}
+	if codec.max == 0 {
+		return fmt.Errorf("compression_level: %s has no levels; leave the key out, or choose gzip or zstd", c.Compression)
+	}
+	if l := *c.CompressionLevel; l < codec.min || l > codec.max {
+		return fmt.Errorf("compression_level: %d is outside of %s's %d to %d", l, c.Compression, codec.min, codec.max)
+	}
+	return nil
+}
+
+func (c Config) checkSizes() error {
+	for _, k := range []struct {
+		key string
+		v   int
+	}{{"batch_bytes", c.BatchBytes}, {"max_message_bytes", c.MaxMessageBytes}} {
+		if k.v < 1024 || k.v > maxBytes {
+			return fmt.Errorf("%s: %d is outside of 1024 to %d bytes", k.key, k.v, maxBytes)
+		}
+	}
+	return nil
+}
+
+func (c Config) checkTimes() error {
+	for _, k := range []struct {
+		key      string
+		v        time.Duration
+		min, max time.Duration
+	}{
+		{"linger", c.Linger, 0, time.Minute},
+		{"request_timeout", c.RequestTimeout, 10 * time.Millisecond, 10 * time.Minute},
+		{"retry_backoff", c.RetryBackoff, time.Millisecond, time.Minute},
+		{"retry_backoff_max", c.RetryBackoffMax, time.Millisecond, 10 * time.Minute},
+	} {
+		if k.v < k.min || k.v > k.max {
+			return fmt.Errorf("%s: %s is outside of %s to %s", k.key, k.v, k.min, k.max)
+		}
+	}
+	if c.RetryBackoffMax < c.RetryBackoff {
+		return fmt.Errorf("retry_backoff_max: %s is less than retry_backoff, %s; raise it or lower retry_backoff", c.RetryBackoffMax, c.RetryBackoff)
+	}
+	return nil
+}
+
+func (t CreateTopics) validate() error {
+	if t.Partitions < 0 {
+		return fmt.Errorf("partitions: %d is negative; write a number of partitions, or 0 for the broker's default", t.Partitions)
+	}
+	if t.ReplicationFactor < 0 {
+		return fmt.Errorf("replication_factor: %d is negative; write a number of replicas, or 0 for the broker's default", t.ReplicationFactor)
+	}
+	return nil
+}
+
+func (d DeadLetter) validate() error {
+	if (d.Topic == "") == (d.File == "") {
+		return fmt.Errorf("set one of topic and file")
+	}
+	return nil
+}
+
+func oneOf(key, got string, want []string) error {
+	return fmt.Errorf("%s: %q is unknown; use one of %s", key, got, strings.Join(want, ", "))
+}
+
+func (c Config) idempotent() bool { return c.Idempotent != nil && *c.Idempotent }
+
+var ackLevels = map[string]sarama.RequiredAcks{
+	"0":   sarama.NoResponse,
+	"1":   sarama.WaitForLocal,
+	"all": sarama.WaitForAll,
+}
+
+// codecs lists each codec with the levels it takes; max is 0 without levels.
+var codecs = map[string]struct {
+	codec    sarama.CompressionCodec
+	min, max int
+}{
+	"none":   {codec: sarama.CompressionNone},
+	"gzip":   {codec: sarama.CompressionGZIP, min: 1, max: 9},
+	"snappy": {codec: sarama.CompressionSnappy},
+	"lz4":    {codec: sarama.CompressionLZ4},
+	"zstd":   {codec: sarama.CompressionZSTD, min: 1, max: 22},
+}
+
+// Sarama translates a valid configuration into sarama's, for a client that
+// administers, consumes, or produces with a partition chosen by the caller.
+func (c Config) Sarama() (*sarama.Config, error) {
+	v, err := sarama.ParseKafkaVersion(c.Version)
+	if err != nil {
+		return nil, fmt.Errorf("version: %w", err)
+	}
+	sc := sarama.NewConfig()
+	sc.ClientID, sc.Version = c.ClientID, v
+	sc.Net.DialTimeout, sc.Net.ReadTimeout, sc.Net.WriteTimeout = c.RequestTimeout, c.RequestTimeout, c.RequestTimeout
+	sc.Admin.Timeout = c.RequestTimeout
+	sc.Metadata.AllowAutoTopicCreation = false
+	sc.Metadata.Retry.Max = 1
+
+	p := &sc.Producer
+	p.RequiredAcks = ackLevels[c.Acks]
+	p.Compression = codecs[c.Compression].codec
+	if c.CompressionLevel != nil {
+		p.CompressionLevel = *c.CompressionLevel
+	}
+	p.MaxMessageBytes = c.MaxMessageBytes
+	p.Partitioner = sarama.NewManualPartitioner
+	p.Return.Successes, p.Return.Errors = true, true
+	// The broker must give up on its replicas before the client gives up on the broker.
+	p.Timeout = max(c.RequestTimeout*2/3, time.Millisecond).Truncate(time.Millisecond)
+	if c.idempotent() {
+		p.Idempotent = true
+		sc.Net.MaxOpenRequests = 1
+	}
+	if err := sc.Validate(); err != nil {
+		return nil, fmt.Errorf("configure sarama: %w", err)
+	}
+	return sc, nil
 }

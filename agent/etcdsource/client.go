@@ -1,0 +1,65 @@
+package etcdsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// unaryRetries is how often the client itself tries a request again, each
+// time with another member. Whoever needs patience beyond that has it.
+const unaryRetries = 3
+
+// dial returns a client, logged in if a user is set. ctx bounds the client's
+// life. The client says nothing by itself: each of its errors reaches a
+// caller here, who logs it.
+func dial(ctx context.Context, cfg Config) (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{
+		Context:              ctx,
+		Endpoints:            cfg.Endpoints,
+		Username:             cfg.Username,
+		Password:             cfg.Password,
+		TLS:                  cfg.TLS,
+		DialTimeout:          cfg.DialTimeout,
+		DialKeepAliveTime:    cfg.WatchTimeout / 3,
+		DialKeepAliveTimeout: cfg.RequestTimeout,
+		MaxUnaryRetries:      unaryRetries,
+		Logger:               zap.NewNop(),
+		DialOptions:          []grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast)},
+	})
+}
+
+// failFast lets a request fail with its cause, such as "connection refused",
+// where the client would otherwise wait for its deadline to say nothing.
+func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false))...)
+}
+
+// explain turns an error of the client into one line with a remedy.
+func explain(cfg Config, err error) error {
+	at := strings.Join(cfg.Endpoints, ", ")
+	switch code := status.Code(err); {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrUserEmpty):
+		return fmt.Errorf("etcd at %s refuses the login of user %q; check username and password: %w", at, cfg.Username, err)
+	case errors.Is(err, rpctypes.ErrPermissionDenied):
+		return fmt.Errorf("etcd at %s denies user %q the keys below %s; grant its role access to that prefix: %w", at, cfg.Username, cfg.Prefix, err)
+	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
+		return fmt.Errorf("no answer in time from etcd at %s; check that it runs, has a leader, and can be reached: %w", at, err)
+	case code == codes.Unavailable:
+		return fmt.Errorf("cannot reach etcd at %s; check that it runs and the endpoints are right: %w", at, err)
+	default:
+		return fmt.Errorf("etcd at %s: %w", at, err)
+	}
+}

@@ -1,0 +1,229 @@
+package etcdsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
+
+	"logferry/agent/task"
+)
+
+var (
+	errCompacted  = errors.New("the watch fell behind a compaction")
+	errWentBack   = errors.New("the revision went back, etcd was restored or replaced")
+	errNoAnswer   = errors.New("the watch was not answered in time")
+	errSilent     = errors.New("the watch gave no sign of life in time")
+	errLostWatch  = errors.New("the watch was closed")
+	errConnection = errors.New("the connection broke")
+)
+
+// session lists and watches over one connection until that fails. Each
+// session has a client of its own: nothing of a connection that failed is left in the
+// next one.
+func (s *Source) session(ctx context.Context) error {
+	client, err := dial(ctx, s.cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	for {
+		if _, err := s.list(ctx, client); err != nil {
+			return fmt.Errorf("list tasks: %w", err)
+		}
+		err := s.watch(ctx, client)
+		if !errors.Is(err, errCompacted) && !errors.Is(err, errWentBack) {
+			return fmt.Errorf("watch tasks: %w", err)
+		}
+		s.log.Info("listing all tasks again", "reason", err)
+	}
+}
+
+// list makes the set what etcd holds now. It reports whether that changed
+// the set.
+func (s *Source) list(ctx context.Context, client *clientv3.Client) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	resp, err := client.Get(ctx, s.set.prefix, clientv3.WithPrefix())
+	if err != nil {
+		return false, err
+	}
+	values := make(map[string]value, len(resp.Kvs))
+	for _, kv := range resp.Kvs {
+		values[s.set.nameOf(kv.Key)] = value{raw: kv.Value, rev: kv.ModRevision}
+	}
+	if resp.Header.Revision < s.set.revision {
+		s.log.Warn("etcd is older than what was seen before, its tasks are taken all the same",
+			"revision", resp.Header.Revision, "seen", s.set.revision)
+	}
+	before := s.set.refusals()
+	changed := s.set.replace(values, resp.Header.Revision)
+	s.logRefusals(before)
+	s.updateStatus(func(st *Status) { st.Revision, st.Synced = s.set.revision, time.Now() })
+	if changed || !s.synced || s.cacheFailed.Load() {
+		s.synced = true
+		s.deliver()
+	}
+	return changed, nil
+}
+
+// watcher is the state of one watch.
+type watcher struct {
+	s      *Source
+	client *clientv3.Client
+	events clientv3.WatchChan
+	base   int64 // revision of the last listing; events up to it are known
+
+	progress *time.Ticker // asks for a sign of life
+	silence  *time.Timer  // ran out: no sign of life came
+	resync   *time.Timer
+	flush    *time.Timer // ran out: the events came to rest
+	pending  time.Time   // of the first event that is not delivered; zero: none
+}
+
+// watch follows the changes after the last listing until the watch is lost.
+func (s *Source) watch(ctx context.Context, client *clientv3.Client) error {
+	// A member without a leader ends the watch instead of serving a silent one.
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	unanswered := time.AfterFunc(s.cfg.RequestTimeout, cancel)
+	events := client.Watch(ctx, s.set.prefix, clientv3.WithPrefix(), clientv3.WithRev(s.set.revision+1))
+	if !unanswered.Stop() {
+		return errNoAnswer
+	}
+	w := &watcher{
+		s: s, client: client, events: events, base: s.set.revision,
+		progress: time.NewTicker(s.cfg.WatchTimeout / 5),
+		silence:  time.NewTimer(s.cfg.WatchTimeout),
+		resync:   time.NewTimer(jitter(s.cfg.ResyncInterval)),
+		flush:    time.NewTimer(time.Hour),
+	}
+	w.flush.Stop()
+	defer w.stop()
+	return w.run(ctx)
+}
+
+func (w *watcher) stop() {
+	w.progress.Stop()
+	w.silence.Stop()
+	w.resync.Stop()
+	w.flush.Stop()
+	if !w.pending.IsZero() {
+		w.s.deliver()
+	}
+}
+
+func (w *watcher) run(ctx context.Context) error {
+	w.s.updateStatus(func(st *Status) { st.Connected, st.LastError = true, "" })
+	w.s.log.Info("watching tasks in etcd", "prefix", w.s.set.prefix, "revision", w.base)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case resp, ok := <-w.events:
+			if !ok {
+				return errLostWatch
+			}
+			if err := w.take(resp); err != nil {
+				return err
+			}
+		case <-w.flush.C:
+			w.pending = time.Time{}
+			w.s.deliver()
+		case <-w.progress.C:
+			if err := w.ask(ctx); err != nil {
+				return err
+			}
+		case <-w.silence.C:
+			return errSilent
+		case <-w.resync.C:
+			if err := w.relist(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// take applies one response to the set.
+func (w *watcher) take(resp clientv3.WatchResponse) error {
+	if resp.CompactRevision != 0 {
+		return fmt.Errorf("%w at revision %d", errCompacted, resp.CompactRevision)
+	}
+	if err := resp.Err(); err != nil {
+		return err
+	}
+	w.silence.Reset(w.s.cfg.WatchTimeout)
+	set, before, changed := w.s.set, w.s.set.refusals(), false
+	for _, ev := range resp.Events {
+		if ev.Kv.ModRevision <= w.base {
+			continue
+		}
+		set.revision = max(set.revision, ev.Kv.ModRevision)
+		name := set.nameOf(ev.Kv.Key)
+		if ev.Type == clientv3.EventTypeDelete {
+			changed = set.remove(name) || changed
+			continue
+		}
+		changed = set.put(name, value{raw: ev.Kv.Value, rev: ev.Kv.ModRevision}) || changed
+	}
+	if !changed {
+		return nil
+	}
+	w.s.logRefusals(before)
+	w.s.updateStatus(func(st *Status) { st.Revision = set.revision })
+	if w.pending.IsZero() {
+		w.pending = time.Now()
+	}
+	w.flush.Reset(max(0, min(debounce, maxDebounce-time.Since(w.pending))))
+	return nil
+}
+
+// ask requests a sign of life on the watch.
+func (w *watcher) ask(ctx context.Context) error {
+	// The client mends a broken connection by itself, and says nothing while it
+	// tries; a new session finds out why.
+	if state := w.client.ActiveConnection().GetState(); state != connectivity.Ready {
+		return fmt.Errorf("%w: it is %s", errConnection, state)
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.s.cfg.RequestTimeout)
+	defer cancel()
+	if err := w.client.RequestProgress(ctx); err != nil {
+		return fmt.Errorf("ask for progress: %w", err)
+	}
+	return nil
+}
+
+// relist compares the set with a complete listing: a watch can lose events.
+func (w *watcher) relist(ctx context.Context) error {
+	before := w.s.set.revision
+	if _, err := w.s.list(ctx, w.client); err != nil {
+		return fmt.Errorf("list tasks: %w", err)
+	}
+	if w.s.set.revision < before {
+		return errWentBack
+	}
+	w.base = w.s.set.revision
+	w.resync.Reset(jitter(w.s.cfg.ResyncInterval))
+	return nil
+}
+
+// refusals returns what is refused at this moment.
+func (s *taskSet) refusals() map[string]task.Refusal {
+	m := make(map[string]task.Refusal, len(s.bad))
+	for name, b := range s.bad {
+		m[name] = b.refusal
+	}
+	return m
+}
+
+// logRefusals logs what was not refused before.
+func (s *Source) logRefusals(before map[string]task.Refusal) {
+	for name, b := range s.set.bad {
+		if before[name] != b.refusal {
+			s.log.Warn("task refused, its last good version stays", "task", name, "origin", b.refusal.Origin, "error", b.refusal.Error)
+		}
+	}
+}

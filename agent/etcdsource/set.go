@@ -1,0 +1,114 @@
+package etcdsource
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"logferry/agent/task"
+)
+
+// value is what etcd holds under one key.
+type value struct {
+	raw []byte
+	rev int64 // of its last change
+}
+
+type goodTask struct {
+	value
+	task task.Task
+}
+
+type badTask struct {
+	value
+	refusal task.Refusal
+}
+
+// taskSet is what is known of the tasks in etcd: of each name the last good
+// version, and the newest one if it was refused. It belongs to one goroutine.
+type taskSet struct {
+	prefix   string // of the keys, with its slash
+	allow    task.AllowList
+	revision int64
+	good     map[string]goodTask
+	bad      map[string]badTask
+}
+
+func newTaskSet(prefix string, allow task.AllowList) *taskSet {
+	return &taskSet{prefix: prefix, allow: allow, good: map[string]goodTask{}, bad: map[string]badTask{}}
+}
+
+// put takes over a value and reports whether the snapshot changes by it.
+func (s *taskSet) put(name string, v value) bool {
+	good, wasGood := s.good[name]
+	bad, wasBad := s.bad[name]
+	switch {
+	case wasGood && bytes.Equal(good.raw, v.raw):
+		s.good[name] = goodTask{v, good.task}
+		delete(s.bad, name)
+		return wasBad
+	case wasBad && bad.rev == v.rev && bytes.Equal(bad.raw, v.raw):
+		return false
+	}
+	origin := fmt.Sprintf("etcd:%s%s@rev %d", s.prefix, name, v.rev)
+	t, err := task.DecodeRemote(v.raw, origin, name, s.allow)
+	if err != nil {
+		s.bad[name] = badTask{v, task.Refuse(name, origin, err)}
+		return true
+	}
+	s.good[name] = goodTask{v, t}
+	delete(s.bad, name)
+	return true
+}
+
+// remove forgets a name and reports whether it was known.
+func (s *taskSet) remove(name string) bool {
+	_, wasGood := s.good[name]
+	_, wasBad := s.bad[name]
+	delete(s.good, name)
+	delete(s.bad, name)
+	return wasGood || wasBad
+}
+
+// replace makes the set what a complete listing says, and reports whether the
+// snapshot changes by it.
+func (s *taskSet) replace(values map[string]value, revision int64) bool {
+	s.revision = revision
+	changed := false
+	for name := range s.names() {
+		if _, there := values[name]; !there {
+			changed = s.remove(name) || changed
+		}
+	}
+	for name, v := range values {
+		changed = s.put(name, v) || changed
+	}
+	return changed
+}
+
+func (s *taskSet) names() map[string]bool {
+	names := map[string]bool{}
+	for name := range s.good {
+		names[name] = true
+	}
+	for name := range s.bad {
+		names[name] = true
+	}
+	return names
+}
+
+func (s *taskSet) snapshot() task.Snapshot {
+	snap := task.Snapshot{Revision: s.revision}
+	for _, name := range slices.Sorted(maps.Keys(s.good)) {
+		snap.Tasks = append(snap.Tasks, s.good[name].task)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.bad)) {
+		snap.Refused = append(snap.Refused, s.bad[name].refusal)
+	}
+	return snap
+}
+
+// nameOf returns the part of a key behind the prefix.
+func (s *taskSet) nameOf(key []byte) string { return strings.TrimPrefix(string(key), s.prefix) }

@@ -1,0 +1,202 @@
+package etcdsource
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"logferry/agent/task"
+)
+
+const (
+	debounce      = 40 * time.Millisecond  // quiet time after an event before a snapshot is made
+	maxDebounce   = 400 * time.Millisecond // longest that events which never end put off a snapshot
+	cacheGrace    = 500 * time.Millisecond // how long etcd has for its first answer before the cache is published
+	retryMin      = 250 * time.Millisecond // first pause after a failure
+	retryMax      = 10 * time.Second       // longest pause
+	stableSession = time.Minute            // a session this long starts the pauses over
+)
+
+// Status is how the source stands with etcd at one moment.
+type Status struct {
+	Connected bool      `json:"connected"`            // logged in, listed, and watching
+	Revision  int64     `json:"revision"`             // of the newest set known; from the cache until etcd answered
+	Synced    time.Time `json:"synced,omitzero"`      // last complete listing; zero: none since the start
+	LastError string    `json:"last_error,omitempty"` // one line; empty while connected
+}
+
+// Source is the task.Source of the tasks in etcd. Run is called once; Status
+// and Connected may be called from any goroutine.
+type Source struct {
+	cfg Config
+	log *slog.Logger
+	set *taskSet // belongs to the goroutine of Run
+
+	outbox      chan delivery // the newest set that waits for publish; never more than one
+	synced      bool          // etcd was listed since the start; belongs to Run
+	cacheFailed atomic.Bool
+
+	mu     sync.Mutex
+	status Status
+}
+
+// delivery is one snapshot on its way to publish and to the cache.
+type delivery struct {
+	snapshot task.Snapshot
+	cache    *cacheBody // nil: the cache holds it already
+}
+
+var _ task.Source = (*Source)(nil)
+
+// New returns a source that touches neither etcd nor the disk before Run.
+func New(cfg Config, log *slog.Logger) (*Source, error) {
+	cfg.SetDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Source{
+		cfg: cfg, log: log, set: newTaskSet(cfg.tasks(), cfg.AllowPaths), outbox: make(chan delivery, 1),
+	}, nil
+}
+
+// Name returns "etcd".
+func (s *Source) Name() string { return "etcd" }
+
+// Status returns how the source stands with etcd.
+func (s *Source) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+// Connected reports whether changes in etcd are seen at once.
+func (s *Source) Connected() bool { return s.Status().Connected }
+
+func (s *Source) updateStatus(change func(*Status)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.status)
+}
+
+// Run implements task.Source. The set in the cache is published when etcd
+// does not answer at once.
+func (s *Source) Run(ctx context.Context, publish func(task.Snapshot)) error {
+	fallback := s.loadCache()
+	var publisher sync.WaitGroup
+	defer publisher.Wait()
+	publisher.Go(func() { s.publishLoop(ctx, fallback, publish) })
+
+	last := ""
+	for failures := 0; ; failures++ {
+		began := time.Now()
+		err := explain(s.cfg, s.session(ctx))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.updateStatus(func(st *Status) { st.Connected, st.LastError = false, err.Error() })
+		if !s.synced && failures == 0 && fallback != nil {
+			s.send(*fallback)
+		}
+		if time.Since(began) > stableSession {
+			failures = 0
+		}
+		pause := backoff(failures)
+		level := slog.LevelWarn
+		if err.Error() == last {
+			level = slog.LevelDebug
+		}
+		last = err.Error()
+		s.log.Log(ctx, level, "lost etcd, the tasks known so far stay", "error", err, "retry_in", pause)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// publishLoop hands snapshots on, so that a slow publish holds up nothing else; of
+// those that come meanwhile only the newest is kept.
+func (s *Source) publishLoop(ctx context.Context, fallback *delivery, publish func(task.Snapshot)) {
+	var grace <-chan time.Time
+	if fallback != nil {
+		grace = time.After(cacheGrace)
+	}
+	for {
+		var d delivery
+		select {
+		case <-ctx.Done():
+			return
+		case <-grace:
+			d = *fallback
+		case d = <-s.outbox:
+		}
+		grace = nil
+		if d.cache != nil && s.cfg.CachePath != "" {
+			err := saveCache(s.cfg.CachePath, *d.cache)
+			s.cacheFailed.Store(err != nil)
+			if err != nil {
+				s.log.Warn("cannot keep the task cache, a start without etcd would use an older set; check the disk", "error", err)
+			}
+		}
+		publish(d.snapshot)
+	}
+}
+
+// send puts a delivery in the place of one that still waits. Run alone calls it.
+func (s *Source) send(d delivery) {
+	select {
+	case <-s.outbox:
+	default:
+	}
+	s.outbox <- d
+}
+
+// deliver publishes the set as it is now.
+func (s *Source) deliver() {
+	body := s.set.export()
+	s.send(delivery{s.set.snapshot(), &body})
+}
+
+// loadCache fills the set from the cache; nil if there is none.
+func (s *Source) loadCache() *delivery {
+	path := s.cfg.CachePath
+	if path == "" {
+		return nil
+	}
+	body, err := loadCache(path)
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, errDamaged):
+		aside, asideErr := setAside(path)
+		s.log.Error("task cache is damaged and was set aside, waiting for etcd", "path", path, "aside", aside, "error", errors.Join(err, asideErr))
+		return nil
+	default:
+		s.log.Error("cannot read the task cache, waiting for etcd; check its permissions", "path", path, "error", err)
+		return nil
+	}
+	if body.Prefix != s.set.prefix {
+		s.log.Info("task cache is of another prefix and is not used", "path", path, "prefix", body.Prefix)
+		return nil
+	}
+	s.set.restore(body)
+	s.updateStatus(func(st *Status) { st.Revision = body.Revision })
+	return &delivery{snapshot: s.set.snapshot()}
+}
+
+// backoff returns the pause before the next attempt, of which half is chance,
+// so that agents which lost etcd together do not come back together.
+func backoff(failures int) time.Duration {
+	d := min(retryMax, retryMin<<min(failures, 10))
+	return d/2 + rand.N(d/2)
+}
+
+// jitter spreads an interval by a fifth to either side.
+func jitter(d time.Duration) time.Duration { return d - d/5 + rand.N(d*2/5) }

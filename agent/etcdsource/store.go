@@ -1,0 +1,186 @@
+package etcdsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"logferry/agent/task"
+)
+
+// ErrNotFound is returned for a task that is not in etcd.
+var ErrNotFound = errors.New("no such task in etcd")
+
+// Entry is one task as it is stored.
+type Entry struct {
+	Name     string
+	Raw      []byte
+	Created  int64 // revision that created it
+	Modified int64 // revision of its last change
+	Version  int64 // how often it was written since it was created, from 1
+}
+
+// Store reads and writes tasks in etcd, for the command line. It connects
+// with its first request. Its methods may be called from several goroutines;
+// every request has a deadline, and every error is one line with a
+// remedy.
+type Store struct {
+	cfg Config
+	log *slog.Logger
+
+	mu     sync.Mutex
+	client *clientv3.Client // nil: not connected yet
+	cancel context.CancelFunc
+}
+
+// OpenStore returns a store. It uses the fields of cfg that say how to reach
+// etcd, and does not connect yet.
+func OpenStore(cfg Config, log *slog.Logger) (*Store, error) {
+	cfg.SetDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Store{cfg: cfg, log: log}, nil
+}
+
+// Close ends the connection.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client == nil {
+		return nil
+	}
+	client := s.client
+	s.client = nil
+	defer s.cancel()
+	if err := client.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("close connection to etcd: %w", err)
+	}
+	return nil
+}
+
+// Put stores raw as it is under the task's name and returns what is there
+// then; Version 1 says that it is new. The text is checked for its size only: validate it
+// with task.DecodeOne before.
+func (s *Store) Put(ctx context.Context, name string, raw []byte) (Entry, error) {
+	if len(raw) > task.MaxBytes {
+		return Entry{}, fmt.Errorf("put task %q: %d bytes are too many, the limit is %s", name, len(raw), task.ByteSize(task.MaxBytes))
+	}
+	var entry Entry
+	err := s.do(ctx, "put", name, func(ctx context.Context, c *clientv3.Client, key string) error {
+		resp, err := c.Txn(ctx).Then(clientv3.OpPut(key, string(raw)), clientv3.OpGet(key)).Commit()
+		if err != nil {
+			return err
+		}
+		entry = s.entry(resp.Responses[1].GetResponseRange().Kvs[0])
+		return nil
+	})
+	return entry, err
+}
+
+// Get returns one task; ErrNotFound if there is none of that name.
+func (s *Store) Get(ctx context.Context, name string) (Entry, error) {
+	var entry Entry
+	err := s.do(ctx, "get", name, func(ctx context.Context, c *clientv3.Client, key string) error {
+		resp, err := c.Get(ctx, key)
+		if err != nil {
+			return err
+		}
+		if len(resp.Kvs) == 0 {
+			return ErrNotFound
+		}
+		entry = s.entry(resp.Kvs[0])
+		return nil
+	})
+	return entry, err
+}
+
+// List returns all tasks sorted by name, and the revision that they were read
+// at.
+func (s *Store) List(ctx context.Context) ([]Entry, int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	c, err := s.connect()
+	if err != nil {
+		return nil, 0, fmt.Errorf("list tasks: %w", err)
+	}
+	resp, err := c.Get(ctx, s.cfg.tasks(), clientv3.WithPrefix())
+	if err != nil {
+		return nil, 0, fmt.Errorf("list tasks: %w", explain(s.cfg, err))
+	}
+	entries := make([]Entry, len(resp.Kvs))
+	for i, kv := range resp.Kvs {
+		entries[i] = s.entry(kv)
+	}
+	return entries, resp.Header.Revision, nil
+}
+
+// Delete removes a task and returns the revision of that; ErrNotFound if
+// there is none of that name.
+func (s *Store) Delete(ctx context.Context, name string) (int64, error) {
+	var revision int64
+	err := s.do(ctx, "delete", name, func(ctx context.Context, c *clientv3.Client, key string) error {
+		resp, err := c.Delete(ctx, key)
+		if err != nil {
+			return err
+		}
+		if resp.Deleted == 0 {
+			return ErrNotFound
+		}
+		revision = resp.Header.Revision
+		return nil
+	})
+	return revision, err
+}
+
+// do runs one request on one task's key, with its deadline.
+func (s *Store) do(ctx context.Context, verb, name string, request func(context.Context, *clientv3.Client, string) error) error {
+	if err := task.CheckName(name); err != nil {
+		return fmt.Errorf("%s task: %w", verb, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	c, err := s.connect()
+	if err != nil {
+		return fmt.Errorf("%s task %q: %w", verb, name, err)
+	}
+	err = request(ctx, c, s.cfg.tasks()+name)
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%s task %q: %w", verb, name, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s task %q: %w", verb, name, explain(s.cfg, err))
+	}
+	return nil
+}
+
+// connect returns the client, and dials it if there is none.
+func (s *Store) connect() (*clientv3.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != nil {
+		return s.client, nil
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c, err := dial(ctx, s.cfg)
+	if err != nil {
+		cancel()
+		return nil, explain(s.cfg, err)
+	}
+	s.log.Debug("connected to etcd", "endpoints", s.cfg.Endpoints)
+	s.client, s.cancel = c, cancel
+	return c, nil
+}
+
+func (s *Store) entry(kv *mvccpb.KeyValue) Entry {
+	return Entry{
+		Name: strings.TrimPrefix(string(kv.Key), s.cfg.tasks()), Raw: kv.Value,
+		Created: kv.CreateRevision, Modified: kv.ModRevision, Version: kv.Version,
+	}
+}

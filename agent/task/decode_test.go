@@ -1,0 +1,197 @@
+package task
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+)
+
+const everyKey = `name: web
+paths: [/var/log/nginx/*.log]
+exclude: ["*.gz", /var/log/nginx/old/**]
+topic: web_log
+cluster: east
+start: end
+ignore_older: 24h
+close_inactive: 1m
+rotate_wait: 10s
+poll: true
+poll_interval: 500ms
+max_line_bytes: 64KiB
+long_lines: drop
+keep_cr: true
+key: path
+partitioner: manual
+partition: 3
+create_topic: {partitions: 6, replication_factor: 2}
+dead_letter:
+  topic: web_dead
+`
+
+func everyKeyTask() Task {
+	return Task{
+		Name: "web", Paths: []string{"/var/log/nginx/*.log"}, Exclude: []string{"*.gz", "/var/log/nginx/old/**"},
+		Topic: "web_log", Cluster: "east", Start: StartEnd, IgnoreOlder: 24 * time.Hour, CloseInactive: time.Minute,
+		RotateWait: 10 * time.Second, Poll: true, PollInterval: 500 * time.Millisecond, MaxLineBytes: 64 << 10,
+		LongLines: LongLineDrop, KeepCR: true, Key: KeyPath, Partitioner: PartitionManual, Partition: 3,
+		CreateTopic: &CreateTopic{Partitions: 6, ReplicationFactor: 2}, DeadLetter: &DeadLetter{Topic: "web_dead"},
+	}
+}
+
+func TestDecodeReadsEveryKey(t *testing.T) {
+	tasks, err := Decode([]byte(everyKey), "web.yaml")
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff([]Task{everyKeyTask()}, tasks))
+}
+
+func TestTwoKeysOfJSONAreATask(t *testing.T) {
+	got, err := DecodeOne([]byte(`{"paths":["/var/log/nginx/*.log"],"topic":"web_log"}`), "etcd:/logferry/tasks/web", "web")
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(Task{
+		Name: "web", Paths: []string{"/var/log/nginx/*.log"}, Topic: "web_log", Start: StartBeginning,
+		CloseInactive: 5 * time.Minute, RotateWait: 5 * time.Second, PollInterval: time.Second, MaxLineBytes: 1 << 20,
+		LongLines: LongLineCut, Partitioner: PartitionFile,
+	}, got))
+}
+
+func TestWhatMarshalWritesDecodeReadsBack(t *testing.T) {
+	want := everyKeyTask()
+	asJSON, err := json.MarshalIndent(want, "", "\t")
+	require.NoError(t, err)
+	require.Contains(t, string(asJSON), `"close_inactive": "1m"`)
+	require.Contains(t, string(asJSON), `"max_line_bytes": "64KiB"`)
+	asYAML, err := yaml.Marshal(want)
+	require.NoError(t, err)
+	require.Contains(t, string(asYAML), "max_line_bytes: 64KiB\n")
+
+	for _, text := range [][]byte{asJSON, asYAML} {
+		got, err := Decode(text, "x")
+		require.NoError(t, err, string(text))
+		require.Empty(t, cmp.Diff([]Task{want}, got))
+	}
+	var back Task
+	require.NoError(t, json.Unmarshal(asJSON, &back))
+	require.Empty(t, cmp.Diff(want, back))
+}
+
+func TestJSONMayEscapeCharactersAsSurrogatePairs(t *testing.T) {
+	tasks, err := Decode([]byte(`{"paths":["/srv/\ud83d\ude80\\ud83d\/*.log"],"topic":"t"}`), "x")
+	require.NoError(t, err)
+	require.Equal(t, []string{`/srv/🚀\ud83d/*.log`}, tasks[0].Paths)
+}
+
+func TestAFileMayHoldSeveralTasks(t *testing.T) {
+	defs, err := Parse([]byte("---\nname: a\npaths: [/a]\ntopic: a\n---\nname: b\npaths: [/b]\ntopic: b\n"), "two.yaml")
+	require.NoError(t, err)
+	require.Len(t, defs, 2)
+	require.Equal(t, "b", defs[1].Task.Name)
+	require.Equal(t, 6, defs[1].Line)
+
+	_, err = DecodeOne([]byte("paths: [/a]\ntopic: a\n---\npaths: [/b]\ntopic: b\n"), "etcd:/x", "x")
+	require.EqualError(t, err, "etcd:/x:4: a second task begins here; a key holds one task, give this one a key of its own")
+}
+
+func TestDecodeErrorsAreOneLineWithOriginLineAndRemedy(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"paths: [/a]\n\ntopc: web\n", `f:3: unknown key "topc"; did you mean "topic"?`},
+		{"path: [/a]\n", `f:1: unknown key "path"; did you mean "paths"?`},
+		{"Topic: a\n", `f:1: unknown key "Topic"; did you mean "topic"?`},
+		{"dead_letter: {fiel: /x}\n", `f:1: unknown key "dead_letter.fiel"; did you mean "file"?`},
+		{"dead_letter: {x: /x}\n", `f:1: unknown key "dead_letter.x"; known keys are topic, file`},
+		{"paths: /var/log/*.log\n", `f:1: key "paths" must be a list, not a single value; write ["/var/log/*.log"]`},
+		{"topic: [a]\n", `f:1: key "topic" must be a single value, not a list`},
+		{"topic: a\ntopic: b\n", `f:2: key "topic" is given twice, first in line 1; remove one of them`},
+		{`{"topic":"a","topic":"b"}`, `f:1: key "topic" is given twice, first in line 1; remove one of them`},
+		{"topic:\n", `f:1: key "topic" has no value; give it one or remove it`},
+		{"paths:\n  - /a\n  -\n", `f:3: key "paths[1]" has no value; give it one or remove it`},
+		{"start: begining\n", `f:1: key "start" cannot be "begining"; it must be one of beginning, end`},
+		{"partitioner: hsah\n", `f:1: key "partitioner" cannot be "hsah"; it must be one of file, sticky, round_robin, random, hash, reference_hash, crc32, murmur2, manual`},
+		{"poll: maybe\n", `f:1: key "poll" must be true or false, not "maybe"`},
+		{"rotate_wait: 5\n", `f:1: key "rotate_wait" must be a duration such as 500ms, 5s or 1m30s, not "5"`},
+		{"partition: 99999999999\n", `f:1: key "partition" must be a whole number of at most 2147483647, not "99999999999"`},
+		{"max_line_bytes: 1M\n", `f:1: key "max_line_bytes": unknown unit in size "1M"; use B, KiB, MiB, GiB, TiB, KB, MB, GB or TB`},
+		{"create_topic: 3\n", `f:1: key "create_topic" must hold keys of its own (partitions, replication_factor), not a single value`},
+		{"just words\n", `f:1: must be keys with values such as "name: ...", not a single value`},
+		{"", `f:1: empty, there is no task in it; write at least paths and topic`},
+		{"# nothing\n", `f:1: empty, there is no task in it; write at least paths and topic`},
+		{"topic: a\n---\n---\ntopic: b\n", `f:2: empty document; write keys there or remove its "---"`},
+		{"a: &x 1\ntopic: *x\n", `f:1: unknown key "a"; known keys are name, paths, exclude, topic, cluster, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, max_line_bytes, long_lines, keep_cr, key, partitioner, partition, create_topic, dead_letter`},
+		{"name: &x a\ntopic: *x\n", `f:2: key "topic" uses the alias *x; aliases are not supported, write the value out`},
+		{"topic: a\npaths: [*.log]\n", `f:2: not valid YAML: did not find expected alphabetic or numeric character; quote a value that starts with * or &`},
+		{"topic: a: b\n", `f:1: not valid YAML: mapping values are not allowed in this context; check the indentation, and quote a value that holds ": "`},
+		{"topic: a\n\tpaths: [x]\n", "f:2: not valid YAML: found a tab character that violates indentation; indent with spaces instead of tabs"},
+		{"topic: @a\n", "f:1: not valid YAML: found character that cannot start any token; indent with spaces instead of tabs, and quote a value that starts with % @ or `"},
+		{"topic: \xff\n", `f: not UTF-8 text; save it as UTF-8`},
+		{"topic: " + strings.Repeat("x", MaxBytes), `f: is 262151 bytes long, the limit is 256KiB; split it into several tasks`},
+	} {
+		_, err := Decode([]byte(c.text), "f")
+		require.EqualError(t, err, c.want)
+	}
+}
+
+func TestCompleteNamesTheLineOfEachProblem(t *testing.T) {
+	defs, err := Parse([]byte("paths:\n  - /ok/*.log\n  - logs/*.log\ntopic: web log\nrotate_wait: 0s\n"), "web.yaml")
+	require.NoError(t, err)
+	_, err = defs[0].Complete("web")
+	require.EqualError(t, err, strings.Join([]string{
+		`web.yaml:5: rotate_wait: must be more than 0; leave it out for the default`,
+		`web.yaml:3: paths[1]: "logs/*.log" is not an absolute path; begin it with /`,
+		`web.yaml:4: topic: "web log" is not a valid topic name; use 1 to 249 of the letters a-z A-Z 0-9 . _ -`,
+	}, "\n"))
+
+	refusal := Refuse("web", "etcd:/logferry/tasks/web@rev 42", err)
+	require.Equal(t, Refusal{Name: "web", Origin: "etcd:/logferry/tasks/web@rev 42", Error: "line 5: rotate_wait: must be more than 0; leave it out for the default; " +
+		`line 3: paths[1]: "logs/*.log" is not an absolute path; begin it with /; ` +
+		`line 4: topic: "web log" is not a valid topic name; use 1 to 249 of the letters a-z A-Z 0-9 . _ -`}, refusal)
+}
+
+func TestANameThatDiffersFromItsKeyIsRefused(t *testing.T) {
+	_, err := DecodeOne([]byte("topic: a\nname: shop\npaths: [/a]\n"), "etcd:/logferry/tasks/web@rev 7", "web")
+	require.EqualError(t, err, `etcd:/logferry/tasks/web@rev 7:2: name: "shop" is not that of the key, "web"; remove it or rename the key`)
+}
+
+func TestARemoteTextIsHeldAgainstAllowPaths(t *testing.T) {
+	allow, err := NewAllowList([]string{"/var/log/**"})
+	require.NoError(t, err)
+	got, err := DecodeRemote([]byte("topic: a\npaths: [/var/log/*.log]\n"), "etcd:/x", "web", allow)
+	require.NoError(t, err)
+	require.Equal(t, "web", got.Name)
+	_, err = DecodeRemote([]byte("topic: a\npaths:\n  - /var/log/*.log\n  - /etc/*\n"), "etcd:/x", "web", allow)
+	require.EqualError(t, err, `etcd:/x:4: paths[1]: "/etc/*" reaches outside of allow_paths (/var/log/**); change it, or allow_paths in agent.yaml`)
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(everyKey))
+	f.Add([]byte(`{"paths":["/var/log/\ud83d\ude80*.log"],"topic":"web_log"}`))
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Add([]byte("---\n---\n"))
+	f.Add([]byte("paths: [!!binary aGk=]\ntopic: !!int 5\n"))
+	allow, err := NewAllowList([]string{"/var/log/**"})
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		defs, err := Parse(data, "f")
+		if err != nil {
+			require.NotContains(t, err.Error(), "\n")
+			return
+		}
+		require.NotEmpty(t, defs)
+		for _, d := range defs {
+			got, err := d.Complete("x")
+			if err != nil {
+				continue
+			}
+			require.NoError(t, got.Validate())
+			_ = got.ValidateRemote(allow)
+			text, err := json.Marshal(got)
+			require.NoError(t, err)
+			again, err := DecodeOne(text, "again", got.Name)
+			require.NoError(t, err, string(text))
+			require.True(t, Equal(got, again), "%s", text)
+		}
+	})
+}

@@ -1,0 +1,67 @@
+package task
+
+import (
+	"reflect"
+	"time"
+)
+
+// Defaults of the keys that a task may leave out.
+const (
+	DefaultCloseInactive = 5 * time.Minute
+	DefaultRotateWait    = 5 * time.Second
+	DefaultPollInterval  = time.Second
+	DefaultMaxLineBytes  = ByteSize(1 << 20)
+)
+
+// SetDefaults fills in every key that is not set and has a default.
+func (t *Task) SetDefaults() {
+	setDefault(&t.Start, StartBeginning)
+	setDefault(&t.CloseInactive, DefaultCloseInactive)
+	setDefault(&t.RotateWait, DefaultRotateWait)
+	setDefault(&t.PollInterval, DefaultPollInterval)
+	setDefault(&t.MaxLineBytes, DefaultMaxLineBytes)
+	setDefault(&t.LongLines, LongLineCut)
+	setDefault(&t.Partitioner, PartitionFile)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Equal reports whether two tasks say the same, so that replacing one by the
+// other would change nothing. A key left out and its default are the same.
+func Equal(a, b Task) bool {
+	return reflect.DeepEqual(comparableForm(a), comparableForm(b))
+}
+
+func comparableForm(t Task) Task {
+	t.SetDefaults()
+	if len(t.Paths) == 0 {
+		t.Paths = nil
+	}
+	if len(t.Exclude) == 0 {
+		t.Exclude = nil
+	}
+	return t
+}
+
+// Values lists what start can be.
+func (Start) Values() []string { return []string{string(StartBeginning), string(StartEnd)} }
+
+// Values lists what long_lines can be.
+func (LongLine) Values() []string { return []string{string(LongLineCut), string(LongLineDrop)} }
+
+// Values lists what key can be, save for leaving it out.
+func (Key) Values() []string { return []string{string(KeyHost), string(KeyPath)} }
+
+// Values lists what partitioner can be.
+func (Partitioner) Values() []string {
+	return []string{
+		string(PartitionFile), string(PartitionSticky), string(PartitionRoundRobin), string(PartitionRandom),
+		string(PartitionHash), string(PartitionReferenceHash), string(PartitionCRC32), string(PartitionMurmur2),
+		string(PartitionManual),
+	}
+}

@@ -1,0 +1,208 @@
+package task
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// Bounds of max_line_bytes.
+const (
+	MinLineBytes    = ByteSize(1 << 10)
+	LargestMaxBytes = ByteSize(64 << 20)
+)
+
+var (
+	nameRule  = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,128}$`)
+	topicRule = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+)
+
+// Problem is one thing that is wrong with a task.
+type Problem struct {
+	Key  string // the key to change, such as "paths[0]"
+	Text string // what is wrong and what to write instead
+}
+
+// Error returns "KEY: TEXT".
+func (p Problem) Error() string { return p.Key + ": " + p.Text }
+
+// Problems is all that is wrong with a task.
+type Problems []Problem
+
+// Error returns one line for each problem.
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, problem := range p {
+		lines[i] = problem.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// checker gathers problems.
+type checker struct{ found Problems }
+
+func (c *checker) add(key, format string, args ...any) {
+	c.found = append(c.found, Problem{key, fmt.Sprintf(format, args...)})
+}
+
+// Validate reports all that is wrong with a task that has a name and its
+// defaults, as Problems; nil if nothing is.
+func (t Task) Validate() error {
+	if found := t.problems(); len(found) > 0 {
+		return found
+	}
+	return nil
+}
+
+func (t Task) problems() Problems {
+	var c checker
+	c.name("name", t.Name, "a task needs one")
+	if t.Cluster != "" {
+		c.name("cluster", t.Cluster, "")
+	}
+	c.paths(t)
+	c.topic("topic", t.Topic)
+	c.words(t)
+	c.durations(t)
+	if t.MaxLineBytes < MinLineBytes || t.MaxLineBytes > LargestMaxBytes {
+		c.add("max_line_bytes", "%s is out of bounds; it must lie between %s and %s", t.MaxLineBytes, MinLineBytes, LargestMaxBytes)
+	}
+	c.partition(t)
+	if ct := t.CreateTopic; ct != nil {
+		if ct.Partitions < 0 {
+			c.add("create_topic.partitions", "%d is negative; leave it out for the broker's default", ct.Partitions)
+		}
+		if ct.ReplicationFactor < 0 {
+			c.add("create_topic.replication_factor", "%d is negative; leave it out for the broker's default", ct.ReplicationFactor)
+		}
+	}
+	c.deadLetter(t)
+	return c.found
+}
+
+// CheckName says what is wrong with a task's name; nil if nothing is.
+func CheckName(name string) error {
+	var c checker
+	c.name("name", name, "a task needs one")
+	if len(c.found) > 0 {
+		return c.found
+	}
+	return nil
+}
+
+func (c *checker) name(key, value, missing string) {
+	switch {
+	case value == "":
+		c.add(key, "is missing; %s", missing)
+	case !nameRule.MatchString(value):
+		c.add(key, "%q is not a valid name; use 1 to 128 of the letters a-z A-Z 0-9 . _ -", value)
+	}
+}
+
+// topic applies Kafka's own rule for legal topic names
+// (org.apache.kafka.common.internals.Topic).
+func (c *checker) topic(key, topic string) {
+	switch {
+	case topic == "":
+		c.add(key, "is missing; name the Kafka topic to write to")
+	case topic == "." || topic == "..", !topicRule.MatchString(topic):
+		c.add(key, "%q is not a valid topic name; use 1 to 249 of the letters a-z A-Z 0-9 . _ -", topic)
+	}
+}
+
+func (c *checker) paths(t Task) {
+	if len(t.Paths) == 0 {
+		c.add("paths", "is missing; list the files to collect, such as [/var/log/nginx/*.log]")
+	}
+	for i, p := range t.Paths {
+		key := fmt.Sprintf("paths[%d]", i)
+		if c.pattern(key, p) && !strings.HasPrefix(p, "/") {
+			c.add(key, "%q is not an absolute path; begin it with /", p)
+		}
+	}
+	for i, p := range t.Exclude {
+		key := fmt.Sprintf("exclude[%d]", i)
+		whole := strings.HasPrefix(p, "/") || strings.HasPrefix(p, "**/")
+		if c.pattern(key, p) && strings.Contains(p, "/") && !whole {
+			c.add(key, "%q can match no path; begin it with / or **/, or leave the directory out", p)
+		}
+	}
+}
+
+// pattern reports whether p is a glob worth a further look.
+func (c *checker) pattern(key, p string) bool {
+	switch {
+	case p == "":
+		c.add(key, "is empty; write a path or remove it")
+	case strings.ContainsRune(p, 0):
+		c.add(key, "%q holds a zero byte; remove it", p)
+	case !doublestar.ValidatePattern(p):
+		c.add(key, "%q is not a valid glob; close its brackets and braces, or escape them with \\", p)
+	default:
+		return true
+	}
+	return false
+}
+
+func (c *checker) words(t Task) {
+	for _, w := range []struct {
+		key, value string
+		allowed    []string
+	}{
+		{"start", string(t.Start), t.Start.Values()},
+		{"long_lines", string(t.LongLines), t.LongLines.Values()},
+		{"partitioner", string(t.Partitioner), t.Partitioner.Values()},
+		{"key", string(t.Key), append(t.Key.Values(), string(KeyNone))},
+	} {
+		if !slices.Contains(w.allowed, w.value) {
+			c.add(w.key, "cannot be %q; it must be one of %s", w.value, strings.TrimSuffix(strings.Join(w.allowed, ", "), ", "))
+		}
+	}
+}
+
+func (c *checker) durations(t Task) {
+	if t.IgnoreOlder < 0 {
+		c.add("ignore_older", "%s is negative; leave it out to collect files of any age", t.IgnoreOlder)
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"close_inactive", t.CloseInactive},
+		{"rotate_wait", t.RotateWait},
+		{"poll_interval", t.PollInterval},
+	} {
+		if d.value <= 0 {
+			c.add(d.key, "%s is not positive; write a duration such as 5s", d.value)
+		}
+	}
+}
+
+func (c *checker) partition(t Task) {
+	switch {
+	case t.Partition < 0:
+		c.add("partition", "%d is negative; partitions are counted from 0", t.Partition)
+	case t.Partition > 0 && t.Partitioner != PartitionManual:
+		c.add("partition", "is used with partitioner: manual only; set that or remove partition")
+	}
+}
+
+func (c *checker) deadLetter(t Task) {
+	d := t.DeadLetter
+	switch {
+	case d == nil:
+	case (d.Topic == "") == (d.File == ""):
+		c.add("dead_letter", "must hold exactly one of topic and file")
+	case d.Topic != "":
+		c.topic("dead_letter.topic", d.Topic)
+		if d.Topic == t.Topic {
+			c.add("dead_letter.topic", "%q is the task's own topic; name another one", d.Topic)
+		}
+	case !strings.HasPrefix(d.File, "/") || strings.HasSuffix(d.File, "/") || strings.ContainsRune(d.File, 0):
+		c.add("dead_letter.file", "%q is not the absolute path of a file; begin it with / and end it with a name", d.File)
+	}
+}

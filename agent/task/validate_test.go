@@ -1,0 +1,88 @@
+package task
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func validTask(change func(*Task)) Task {
+	t := Task{Name: "web", Paths: []string{"/var/log/*.log"}, Topic: "web_log"}
+	t.SetDefaults()
+	if change != nil {
+		change(&t)
+	}
+	return t
+}
+
+func TestValidateAcceptsWhatIsRight(t *testing.T) {
+	for name, change := range map[string]func(*Task){
+		"the two keys":         nil,
+		"longest topic":        func(t *Task) { t.Topic = strings.Repeat("t", 249) },
+		"longest name":         func(t *Task) { t.Name = strings.Repeat("n", 128) },
+		"partition 0":          func(t *Task) { t.Partitioner = PartitionManual },
+		"hash without a key":   func(t *Task) { t.Partitioner = PartitionMurmur2 },
+		"smallest line":        func(t *Task) { t.MaxLineBytes = 1 << 10 },
+		"largest line":         func(t *Task) { t.MaxLineBytes = 64 << 20 },
+		"dead letters on disk": func(t *Task) { t.DeadLetter = &DeadLetter{File: "/var/lib/dead.jsonl"} },
+		"excluded base names":  func(t *Task) { t.Exclude = []string{"*.gz", "**/old/*", "/var/log/x"} },
+		"broker's topic":       func(t *Task) { t.CreateTopic = &CreateTopic{} },
+	} {
+		require.NoError(t, validTask(change).Validate(), name)
+	}
+}
+
+func TestValidateSaysWhatToChange(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Task)
+		want   string
+	}{
+		{func(t *Task) { t.Name = "" }, `name: is missing; a task needs one`},
+		{func(t *Task) { t.Name = "a/b" }, `name: "a/b" is not a valid name; use 1 to 128 of the letters a-z A-Z 0-9 . _ -`},
+		{func(t *Task) { t.Name = strings.Repeat("n", 129) }, `name: "` + strings.Repeat("n", 129) + `" is not a valid name; use 1 to 128 of the letters a-z A-Z 0-9 . _ -`},
+		{func(t *Task) { t.Cluster = "a b" }, `cluster: "a b" is not a valid name; use 1 to 128 of the letters a-z A-Z 0-9 . _ -`},
+		{func(t *Task) { t.Paths = nil }, `paths: is missing; list the files to collect, such as [/var/log/nginx/*.log]`},
+		{func(t *Task) { t.Paths[0] = "" }, `paths[0]: is empty; write a path or remove it`},
+		{func(t *Task) { t.Paths[0] = "/a\x00" }, `paths[0]: "/a\x00" holds a zero byte; remove it`},
+		{func(t *Task) { t.Paths[0] = "/a/{b" }, `paths[0]: "/a/{b" is not a valid glob; close its brackets and braces, or escape them with \`},
+		{func(t *Task) { t.Exclude = []string{"old/*"} }, `exclude[0]: "old/*" can match no path; begin it with / or **/, or leave the directory out`},
+		{func(t *Task) { t.Topic = "" }, `topic: is missing; name the Kafka topic to write to`},
+		{func(t *Task) { t.Topic = ".." }, `topic: ".." is not a valid topic name; use 1 to 249 of the letters a-z A-Z 0-9 . _ -`},
+		{func(t *Task) { t.Topic = "web\nlog" }, `topic: "web\nlog" is not a valid topic name; use 1 to 249 of the letters a-z A-Z 0-9 . _ -`},
+		{func(t *Task) { t.Start = "middle" }, `start: cannot be "middle"; it must be one of beginning, end`},
+		{func(t *Task) { t.Key = "line" }, `key: cannot be "line"; it must be one of host, path`},
+		{func(t *Task) { t.IgnoreOlder = -time.Second }, `ignore_older: -1s is negative; leave it out to collect files of any age`},
+		{func(t *Task) { t.RotateWait = -1 }, `rotate_wait: -1ns is not positive; write a duration such as 5s`},
+		{func(t *Task) { t.MaxLineBytes = 10 }, `max_line_bytes: 10 is out of bounds; it must lie between 1KiB and 64MiB`},
+		{func(t *Task) { t.MaxLineBytes = 65 << 20 }, `max_line_bytes: 65MiB is out of bounds; it must lie between 1KiB and 64MiB`},
+		{func(t *Task) { t.Partition = 2 }, `partition: is used with partitioner: manual only; set that or remove partition`},
+		{func(t *Task) { t.Partitioner, t.Partition = PartitionManual, -1 }, `partition: -1 is negative; partitions are counted from 0`},
+		{func(t *Task) { t.CreateTopic = &CreateTopic{Partitions: -1} }, `create_topic.partitions: -1 is negative; leave it out for the broker's default`},
+		{func(t *Task) { t.CreateTopic = &CreateTopic{ReplicationFactor: -1} }, `create_topic.replication_factor: -1 is negative; leave it out for the broker's default`},
+		{func(t *Task) { t.DeadLetter = &DeadLetter{} }, `dead_letter: must hold exactly one of topic and file`},
+		{func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "a", File: "/b"} }, `dead_letter: must hold exactly one of topic and file`},
+		{func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "a b"} }, `dead_letter.topic: "a b" is not a valid topic name; use 1 to 249 of the letters a-z A-Z 0-9 . _ -`},
+		{func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "web_log"} }, `dead_letter.topic: "web_log" is the task's own topic; name another one`},
+		{func(t *Task) { t.DeadLetter = &DeadLetter{File: "dead"} }, `dead_letter.file: "dead" is not the absolute path of a file; begin it with / and end it with a name`},
+	} {
+		require.EqualError(t, validTask(c.change).Validate(), c.want)
+	}
+}
+
+func TestValidateReportsAllProblemsAtOnce(t *testing.T) {
+	err := Task{}.Validate()
+	require.ErrorContains(t, err, "name: is missing")
+	require.ErrorContains(t, err, "\npaths: is missing")
+	require.ErrorContains(t, err, "\ntopic: is missing")
+}
+
+func TestTasksAreEqualWhenTheySayTheSame(t *testing.T) {
+	short := Task{Name: "web", Paths: []string{"/var/log/*.log"}, Topic: "web_log"}
+	require.True(t, Equal(short, validTask(nil)))
+	require.True(t, Equal(short, validTask(func(t *Task) { t.Exclude = []string{} })))
+	require.False(t, Equal(short, validTask(func(t *Task) { t.Topic = "other" })))
+	require.False(t, Equal(short, validTask(func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "x"} })))
+	require.True(t, Equal(validTask(func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "x"} }), validTask(func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "x"} })))
+}

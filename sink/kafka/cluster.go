@@ -1,0 +1,232 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// metadataAge is how old the knowledge about a topic's partitions may become:
+// so soon a grown topic is noticed.
+const metadataAge = time.Minute
+
+// cluster is one sink's view of Kafka: a sarama client whose connections can
+// be ended at once, the topics that it may create, and patience. Safe for use
+// from several goroutines.
+type cluster struct {
+	cfg    Config
+	log    *slog.Logger
+	client sarama.Client
+	dial   *dialer
+	stop   chan struct{} // closed by abort
+
+	mu      sync.Mutex // one attempt to create a topic at a time
+	stopped sync.Once
+}
+
+// openCluster makes the client. It contacts nobody yet.
+func openCluster(cfg Config, refresh time.Duration, log *slog.Logger) (*cluster, error) {
+	sc, err := cfg.Sarama()
+	if err != nil {
+		return nil, err
+	}
+	tameSarama(log)
+	c := &cluster{cfg: cfg, log: log, dial: newDialer(cfg.RequestTimeout), stop: make(chan struct{})}
+	sc.Net.Proxy.Enable, sc.Net.Proxy.Dialer = true, c.dial
+	// Each partition has at most one request in flight whatever the connection
+	// allows, so the limit of 1 that sarama sets for idempotence would only
+	// make partitions wait for each other. Lanes switch idempotence on again.
+	sc.Producer.Idempotent, sc.Net.MaxOpenRequests = false, 64
+	// All waiting is done here, where it can be cut short.
+	sc.Metadata.Full = false
+	sc.Metadata.Retry.Max = 0
+	sc.Metadata.RefreshFrequency = refresh
+	sc.Admin.Retry.Max = 0
+	if c.client, err = sarama.NewClient(cfg.Brokers, sc); err != nil {
+		return nil, fmt.Errorf("make a Kafka client: %w", err)
+	}
+	return c, nil
+}
+
+// abort makes every call on the cluster fail soon, whatever the brokers do.
+func (c *cluster) abort() {
+	c.stopped.Do(func() { close(c.stop) })
+	c.dial.abort()
+}
+
+// close ends the client. The producers on it must be closed already.
+func (c *cluster) close() {
+	c.abort()
+	_ = c.client.Close()
+}
+
+// partitions returns how many partitions topic has. A missing topic is
+// created when create says so.
+func (c *cluster) partitions(topic string, create *CreateTopics) (int32, error) {
+	ps, err := c.client.Partitions(topic)
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) && create != nil {
+		if err := c.create(topic, *create); err != nil {
+			return 0, err
+		}
+		ps, err = c.client.Partitions(topic)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if len(ps) == 0 {
+		return 0, sarama.ErrLeaderNotAvailable
+	}
+	return int32(len(ps)), nil
+}
+
+// create makes topic, or finds that somebody else did.
+func (c *cluster) create(topic string, want CreateTopics) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.client.RefreshMetadata(topic)
+	if !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		return err
+	}
+	admin, err := sarama.NewClusterAdminFromClient(c.client) // closing it would close the client
+	if err != nil {
+		return fmt.Errorf("create topic %q: %w", topic, err)
+	}
+	detail := &sarama.TopicDetail{NumPartitions: orElse(want.Partitions, -1), ReplicationFactor: orElse(want.ReplicationFactor, -1)}
+	err = admin.CreateTopic(topic, detail, false)
+	if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
+		return fmt.Errorf("create topic %q: %w", topic, err)
+	}
+	if err == nil {
+		c.log.Info("topic created", "topic", topic, "partitions", detail.NumPartitions, "replication_factor", detail.ReplicationFactor)
+	}
+	return c.client.RefreshMetadata(topic)
+}
+
+// leader waits until the leader of a partition is known, and returns it. Each
+// failed look-up is passed to note. It gives up with errStopped when the
+// cluster or stop is closed, and with errPartitionGone when the topic exists
+// without the partition.
+func (c *cluster) leader(topic string, partition int32, create *CreateTopics, stop <-chan struct{}, note func(error)) (*sarama.Broker, error) {
+	for attempt := 0; ; attempt++ {
+		if c.dial.isAborted() {
+			return nil, errStopped
+		}
+		b, err := c.client.Leader(topic, partition)
+		if err == nil {
+			return b, nil
+		}
+		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+			if n, perr := c.partitions(topic, create); perr == nil && partition >= n {
+				return nil, errPartitionGone
+			} else if perr != nil {
+				err = perr
+			}
+		}
+		note(err)
+		if !c.pause(attempt, stop) {
+			return nil, errStopped
+		}
+	}
+}
+
+// pause waits before attempt number attempt+1 (with jitter, doubling from
+// retry_backoff to retry_backoff_max). It returns false at once when the
+// cluster or stop is closed.
+func (c *cluster) pause(attempt int, stop <-chan struct{}) bool {
+	t := time.NewTimer(backoff(c.cfg.RetryBackoff, c.cfg.RetryBackoffMax, attempt))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-stop:
+	case <-c.stop:
+	}
+	return false
+}
+
+// explain turns err into one line that ends with a remedy.
+func (c *cluster) explain(err error, topic string) error {
+	return explain(err, c.dial.lastError(), topic, c.cfg.Brokers)
+}
+
+// laneClient is the client that the producer of one partition sees. It knows
+// this one partition only, and its Leader waits. sarama gives up on a batch
+// when it finds no leader, although the broker that went away may have stored
+// it; with a leader that comes later, the batch is sent again under the
+// sequence numbers that it has, and the broker can tell that it has it already.
+type laneClient struct {
+	sarama.Client
+	cluster    *cluster
+	conf       *sarama.Config
+	partitions []int32 // the one
+	create     *CreateTopics
+	stop       <-chan struct{}
+	note       func(error)
+}
+
+// Config returns the lane's own configuration.
+func (c *laneClient) Config() *sarama.Config { return c.conf }
+
+// Partitions returns the lane's one partition.
+func (c *laneClient) Partitions(string) ([]int32, error) { return c.partitions, nil }
+
+// WritablePartitions returns the lane's one partition.
+func (c *laneClient) WritablePartitions(string) ([]int32, error) { return c.partitions, nil }
+
+// Leader waits for a leader.
+func (c *laneClient) Leader(topic string, partition int32) (*sarama.Broker, error) {
+	return c.cluster.leader(topic, partition, c.create, c.stop, c.note)
+}
+
+// RefreshMetadata asks for fresh metadata; when there is none, Leader deals
+// with it.
+func (c *laneClient) RefreshMetadata(topics ...string) error {
+	if err := c.Client.RefreshMetadata(topics...); err != nil {
+		c.note(err)
+	}
+	return nil
+}
+
+// causes remembers, for each partition, why sarama last sent a batch again:
+// it says so nowhere but in its log.
+var causes = &retryCauses{last: make(map[string]error)}
+
+type retryCauses struct {
+	mu   sync.Mutex
+	last map[string]error
+}
+
+func causeKey(topic string, partition int32) string {
+	return fmt.Sprintf("%s/%d", topic, partition)
+}
+
+// noteRetry picks the cause out of a line of sarama's log.
+func noteRetry(format string, v []any) {
+	if !strings.HasPrefix(format, "Retrying batch for") || len(v) != 3 {
+		return
+	}
+	topic, ok1 := v[0].(string)
+	partition, ok2 := v[1].(int32)
+	err, ok3 := v[2].(error)
+	if !slices.Contains([]bool{ok1, ok2, ok3}, false) {
+		causes.mu.Lock()
+		causes.last[causeKey(topic, partition)] = err
+		causes.mu.Unlock()
+	}
+}
+
+// take returns the newest cause and forgets it; nil when there is none.
+func (r *retryCauses) take(topic string, partition int32) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := causeKey(topic, partition)
+	err := r.last[k]
+	delete(r.last, k)
+	return err
+}

@@ -1,0 +1,102 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// errAborted is what every connection attempt returns after abort.
+var errAborted = errors.New("the sink is closing")
+
+// dialer opens the connections of one sink, and can end them all at once:
+// sarama has no call that gives up on a broker which does not answer. Safe for
+// use from several goroutines.
+type dialer struct {
+	timeout time.Duration
+	aborted chan struct{} // closed by abort
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	last  error // of the newest attempt; nil when it succeeded
+}
+
+func newDialer(timeout time.Duration) *dialer {
+	return &dialer{timeout: timeout, aborted: make(chan struct{}), conns: make(map[*conn]struct{})}
+}
+
+// Dial implements golang.org/x/net/proxy.Dialer.
+func (d *dialer) Dial(network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d.timeout)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-d.aborted:
+			cancel()
+		case <-stop:
+		}
+	}()
+	var nd net.Dialer
+	nc, err := nd.DialContext(ctx, network, addr)
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isAborted() {
+		if err == nil {
+			_ = nc.Close()
+		}
+		return nil, errAborted
+	}
+	if d.last = err; err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: nc, d: d}
+	d.conns[c] = struct{}{}
+	return c, nil
+}
+
+func (d *dialer) isAborted() bool {
+	select {
+	case <-d.aborted:
+		return true
+	default:
+		return false
+	}
+}
+
+// lastError is the error of the newest attempt, nil when it succeeded.
+func (d *dialer) lastError() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last
+}
+
+// abort closes every connection and refuses new ones. It may be called again.
+func (d *dialer) abort() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isAborted() {
+		return
+	}
+	close(d.aborted)
+	for c := range d.conns {
+		_ = c.Conn.Close()
+	}
+	d.conns = nil
+}
+
+type conn struct {
+	net.Conn
+	d *dialer
+}
+
+func (c *conn) Close() error {
+	c.d.mu.Lock()
+	delete(c.d.conns, c)
+	c.d.mu.Unlock()
+	return c.Conn.Close()
+}
