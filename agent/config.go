@@ -1,0 +1,228 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"logferry/agent/task"
+	"logferry/internal/strictyaml"
+	"logferry/sink/kafka"
+)
+
+// Defaults of the keys that agent.yaml may leave out.
+const (
+	DefaultStateDir           = "/var/lib/logferry"
+	DefaultListen             = "127.0.0.1:9600"
+	DefaultEtcdPrefix         = "/logferry"
+	DefaultBufferBytes        = task.ByteSize(16 << 20)
+	DefaultShutdownTimeout    = 30 * time.Second
+	DefaultReconcileInterval  = 60 * time.Second
+	DefaultCheckpointInterval = time.Second
+)
+
+// Config is what one agent needs to know about itself and its surroundings:
+// the content of agent.yaml. What to collect stands in tasks, not here.
+//
+// The order of a start is LoadConfig (file, then environment), then flags,
+// then SetDefaults and Validate: flags beat environment, environment beats
+// file. A Config is plain data; once validated it is only read, and may be
+// read from any goroutine.
+type Config struct {
+	ID     string            `yaml:"id,omitempty"`     // name of this agent, unique among those on one etcd; default the host name
+	Labels map[string]string `yaml:"labels,omitempty"` // for selectors of tasks and templates of topics
+
+	StateDir string `yaml:"state_dir,omitempty"` // holds checkpoints, cached tasks and dead letters
+	// AllowPaths bounds what tasks from etcd can reach, as absolute doublestar
+	// globs. nil: /var/log/**; empty but not nil: nothing.
+	AllowPaths []string `yaml:"allow_paths,omitempty"`
+
+	HTTP     HTTPConfig              `yaml:"http,omitempty"`
+	Kafka    kafka.Config            `yaml:"kafka,omitempty"`    // the cluster of tasks that name none
+	Clusters map[string]kafka.Config `yaml:"clusters,omitempty"` // further clusters by name; they inherit nothing from Kafka
+	Tasks    TasksConfig             `yaml:"tasks,omitempty"`
+	Log      LogConfig               `yaml:"log,omitempty"`
+	Memory   MemoryConfig            `yaml:"memory,omitempty"`
+
+	ShutdownTimeout    time.Duration `yaml:"shutdown_timeout,omitempty"`    // how long a stopping agent waits for acknowledgements
+	ReconcileInterval  time.Duration `yaml:"reconcile_interval,omitempty"`  // how often directories are listed, events or not
+	CheckpointInterval time.Duration `yaml:"checkpoint_interval,omitempty"` // how often committed offsets are written to disk
+
+	// origins says where each value was set: "agent.yaml:7" or
+	// "LOGFERRY_KAFKA_BROKERS" by the key's dotted path.
+	origins map[string]string
+}
+
+// HTTPConfig says where metrics, health and the API are served.
+type HTTPConfig struct {
+	Listen string `yaml:"listen,omitempty"` // host:port; port 0 picks a free one
+	PProf  bool   `yaml:"pprof,omitempty"`  // serves /debug/pprof
+}
+
+// TasksConfig says where tasks come from. Both kinds may be used at once.
+type TasksConfig struct {
+	Files []string    `yaml:"files,omitempty"` // globs of task files
+	Etcd  *EtcdConfig `yaml:"etcd,omitempty"`  // nil: etcd is not used
+}
+
+// EtcdConfig says how to reach the etcd that holds tasks.
+type EtcdConfig struct {
+	Endpoints    []string `yaml:"endpoints"` // host:port, or a URL
+	Prefix       string   `yaml:"prefix,omitempty"`
+	Username     string   `yaml:"username,omitempty"`
+	Password     string   `yaml:"password,omitempty" json:"-"`
+	PasswordFile string   `yaml:"password_file,omitempty"` // read when the agent starts; line breaks at its end do not count
+}
+
+// LogConfig says how the agent's own log looks.
+type LogConfig struct {
+	Level  string `yaml:"level,omitempty"`  // debug, info (default), warn, error
+	Format string `yaml:"format,omitempty"` // text (default) or json
+}
+
+// MemoryConfig bounds the agent's memory.
+type MemoryConfig struct {
+	BufferBytes task.ByteSize `yaml:"buffer_bytes,omitempty"` // all that is read and not yet acknowledged
+	Limit       task.ByteSize `yaml:"limit,omitempty"`        // soft limit of the Go runtime; 0: what GOMEMLIMIT says, or none
+}
+
+// LoadConfig reads the file at path and then the LOGFERRY_* environment; an
+// empty path means no file. ${VAR} and ${VAR:-default} are expanded in the
+// file's values. Relative paths in the file are relative to its directory.
+//
+// The result is neither completed nor validated, because flags may still
+// change it: call SetDefaults and Validate after them. An error is one line
+// that names file, line and remedy. A nil getenv means an empty environment.
+func LoadConfig(path string, getenv func(string) string) (Config, error) {
+	if getenv == nil {
+		getenv = func(string) string { return "" }
+	}
+	cfg := Config{origins: map[string]string{}}
+	if path != "" {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return Config{}, fmt.Errorf("read configuration: %w", err)
+		}
+		if err := cfg.decode(path, data, getenv); err != nil {
+			return Config{}, err
+		}
+	}
+	if err := cfg.ApplyEnv(getenv); err != nil {
+		return Config{}, err
+	}
+	return cfg, nil
+}
+
+func (c *Config) decode(path string, data []byte, getenv func(string) string) error {
+	doc, err := strictyaml.Parse(path, data)
+	if err != nil {
+		return err
+	}
+	if err := doc.Expand(getenv); err != nil {
+		return err
+	}
+	if err := doc.Decode(c); err != nil {
+		return err
+	}
+	for key, line := range doc.Lines() {
+		c.origins[key] = fmt.Sprintf("%s:%d", path, line)
+	}
+	c.resolvePaths(filepath.Dir(path))
+	return nil
+}
+
+// resolvePaths makes the file's relative paths independent of the directory
+// that the agent happens to be started in.
+func (c *Config) resolvePaths(dir string) {
+	resolve := func(p *string) {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	resolve(&c.StateDir)
+	for i := range c.Tasks.Files {
+		resolve(&c.Tasks.Files[i])
+	}
+	if c.Tasks.Etcd != nil {
+		resolve(&c.Tasks.Etcd.PasswordFile)
+	}
+	if c.Kafka.DeadLetter != nil {
+		resolve(&c.Kafka.DeadLetter.File)
+	}
+	for _, cluster := range c.Clusters {
+		if cluster.DeadLetter != nil {
+			resolve(&cluster.DeadLetter.File)
+		}
+	}
+}
+
+// SetOrigin records where the value of a key came from, such as "--brokers"
+// for "kafka.brokers", so that Validate can say what to change.
+func (c *Config) SetOrigin(key, origin string) {
+	if c.origins == nil {
+		c.origins = map[string]string{}
+	}
+	maps.DeleteFunc(c.origins, func(k, _ string) bool {
+		return strings.HasPrefix(k, key+"[") || strings.HasPrefix(k, key+".")
+	})
+	c.origins[key] = origin
+}
+
+// SetDefaults fills in what is not set.
+func (c *Config) SetDefaults() {
+	if c.ID == "" {
+		c.ID, _ = os.Hostname() // Validate reports an id that is still empty
+	}
+	setDefault(&c.StateDir, DefaultStateDir)
+	if c.AllowPaths == nil {
+		c.AllowPaths = []string{"/var/log/**"}
+	}
+	setDefault(&c.HTTP.Listen, DefaultListen)
+	setDefault(&c.Log.Level, "info")
+	setDefault(&c.Log.Format, "text")
+	setDefault(&c.Memory.BufferBytes, DefaultBufferBytes)
+	setDefault(&c.ShutdownTimeout, DefaultShutdownTimeout)
+	setDefault(&c.ReconcileInterval, DefaultReconcileInterval)
+	setDefault(&c.CheckpointInterval, DefaultCheckpointInterval)
+	if c.Tasks.Etcd != nil {
+		setDefault(&c.Tasks.Etcd.Prefix, DefaultEtcdPrefix)
+		c.Tasks.Etcd.Prefix = strings.TrimRight(c.Tasks.Etcd.Prefix, "/")
+	}
+	c.Kafka.SetDefaults()
+	for name, cluster := range c.Clusters {
+		cluster.SetDefaults()
+		c.Clusters[name] = cluster
+	}
+}
+
+func setDefault[T comparable](target *T, value T) {
+	var zero T
+	if *target == zero {
+		*target = value
+	}
+}
+
+// Cluster returns the settings of a named Kafka cluster; "" names the default
+// one. ok is false when no such cluster is configured.
+func (c *Config) Cluster(name string) (cluster kafka.Config, ok bool) {
+	if name == "" {
+		return c.Kafka, len(c.Kafka.Brokers) > 0
+	}
+	cluster, ok = c.Clusters[name]
+	return cluster, ok
+}
+
+// ReadPassword returns the password, from its file if one is named.
+func (e *EtcdConfig) ReadPassword() (string, error) {
+	if e.PasswordFile == "" {
+		return e.Password, nil
+	}
+	data, err := os.ReadFile(e.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("read etcd password: %w", err)
+	}
+	return strings.TrimRight(string(data), "\r\n"), nil
+}

@@ -1,0 +1,264 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"logferry/sink/kafka"
+)
+
+// noEnv is an environment in which nothing is set.
+func noEnv(string) string { return "" }
+
+func env(pairs map[string]string) func(string) string {
+	return func(name string) string { return pairs[name] }
+}
+
+// writeConfig writes agent.yaml into a directory of its own and returns its path.
+func writeConfig(t testing.TB, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "agent.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}
+
+// loadComplete does all that a start does with a configuration.
+func loadComplete(path string, getenv func(string) string) (Config, error) {
+	cfg, err := LoadConfig(path, getenv)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg.SetDefaults()
+	return cfg, cfg.Validate()
+}
+
+func TestConfigWithoutAFileHasEveryDefault(t *testing.T) {
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	cfg, err := loadComplete("", env(map[string]string{"LOGFERRY_KAFKA_BROKERS": "127.0.0.1:9092"}))
+	require.NoError(t, err)
+	require.Equal(t, host, cfg.ID)
+	require.Equal(t, "/var/lib/logferry", cfg.StateDir)
+	require.Equal(t, []string{"/var/log/**"}, cfg.AllowPaths)
+	require.Equal(t, HTTPConfig{Listen: "127.0.0.1:9600"}, cfg.HTTP)
+	require.Equal(t, LogConfig{Level: "info", Format: "text"}, cfg.Log)
+	require.EqualValues(t, 16<<20, cfg.Memory.BufferBytes)
+	require.Zero(t, cfg.Memory.Limit)
+	require.Equal(t, 30*time.Second, cfg.ShutdownTimeout)
+	require.Equal(t, time.Minute, cfg.ReconcileInterval)
+	require.Equal(t, time.Second, cfg.CheckpointInterval)
+	require.Nil(t, cfg.Tasks.Etcd)
+	require.Equal(t, []string{"127.0.0.1:9092"}, cfg.Kafka.Brokers)
+}
+
+func TestConfigReadsEveryKey(t *testing.T) {
+	path := writeConfig(t, `
+id: web-1
+labels: {env: prod, zone: a}
+state_dir: state
+allow_paths: []
+http: {listen: "127.0.0.1:0", pprof: true}
+kafka:
+  brokers: [k1:9092, k2:9092]
+  acks: 1
+  compression: zstd
+  linger: 10ms
+  dead_letter: {file: dead.jsonl}
+clusters:
+  audit: {brokers: [k3:9092], dead_letter: {file: /abs.jsonl}}
+tasks:
+  files: [tasks.d/*.yaml, /abs/*.yaml]
+  etcd: {endpoints: [e1:2379, "https://e2:2379"], prefix: /ferry/, username: u, password_file: pw}
+log: {level: debug, format: json}
+memory: {buffer_bytes: 32MiB, limit: 256MiB}
+shutdown_timeout: 10s
+reconcile_interval: 30s
+checkpoint_interval: 500ms
+`)
+	dir := filepath.Dir(path)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "pw"), []byte("secret\n"), 0o600))
+	cfg, err := loadComplete(path, noEnv)
+	require.NoError(t, err)
+	require.Equal(t, "web-1", cfg.ID)
+	require.Equal(t, map[string]string{"env": "prod", "zone": "a"}, cfg.Labels)
+	require.Equal(t, filepath.Join(dir, "state"), cfg.StateDir)
+	require.NotNil(t, cfg.AllowPaths)
+	require.Empty(t, cfg.AllowPaths)
+	require.Equal(t, HTTPConfig{Listen: "127.0.0.1:0", PProf: true}, cfg.HTTP)
+	require.Equal(t, "1", cfg.Kafka.Acks)
+	require.Equal(t, 10*time.Millisecond, cfg.Kafka.Linger)
+	require.Equal(t, filepath.Join(dir, "dead.jsonl"), cfg.Kafka.DeadLetter.File)
+	require.Equal(t, "/abs.jsonl", cfg.Clusters["audit"].DeadLetter.File)
+	require.Equal(t, []string{filepath.Join(dir, "tasks.d/*.yaml"), "/abs/*.yaml"}, cfg.Tasks.Files)
+	require.Equal(t, "/ferry", cfg.Tasks.Etcd.Prefix)
+	password, err := cfg.Tasks.Etcd.ReadPassword()
+	require.NoError(t, err)
+	require.Equal(t, "secret", password)
+	require.EqualValues(t, 32<<20, cfg.Memory.BufferBytes)
+	require.EqualValues(t, 256<<20, cfg.Memory.Limit)
+	require.Equal(t, 500*time.Millisecond, cfg.CheckpointInterval)
+}
+
+func TestConfigExpandsVariablesInItsValues(t *testing.T) {
+	path := writeConfig(t, `
+id: ${NODE}
+http: {listen: "${IP:-127.0.0.1}:9601"}
+labels: {price: "$${5}"}
+kafka: {brokers: ["${BROKER}"]}
+`)
+	cfg, err := LoadConfig(path, env(map[string]string{"NODE": "n1", "BROKER": "k:9092"}))
+	require.NoError(t, err)
+	require.Equal(t, "n1", cfg.ID)
+	require.Equal(t, "127.0.0.1:9601", cfg.HTTP.Listen)
+	require.Equal(t, map[string]string{"price": "${5}"}, cfg.Labels)
+	require.Equal(t, []string{"k:9092"}, cfg.Kafka.Brokers)
+
+	_, err = LoadConfig(path, noEnv)
+	require.EqualError(t, err, path+":2: variable NODE is not set; set it, or write ${NODE:-default}")
+}
+
+func TestConfigEnvironmentBeatsTheFile(t *testing.T) {
+	path := writeConfig(t, `
+id: from-file
+kafka: {brokers: [file:9092], acks: all}
+tasks:
+  etcd: {endpoints: [file:2379], username: u, password_file: /nowhere}
+`)
+	cfg, err := loadComplete(path, env(map[string]string{
+		"LOGFERRY_ID": "from-env", "LOGFERRY_LABELS": "env=dev, zone=b", "LOGFERRY_STATE_DIR": "/s", "LOGFERRY_ALLOW_PATHS": "/a/**,/b/**",
+		"LOGFERRY_HTTP_LISTEN": "0.0.0.0:1", "LOGFERRY_HTTP_PPROF": "true", "LOGFERRY_KAFKA_BROKERS": "a:1, b:2,",
+		"LOGFERRY_KAFKA_ACKS": "1", "LOGFERRY_KAFKA_COMPRESSION": "gzip", "LOGFERRY_KAFKA_CLIENT_ID": "c", "LOGFERRY_TASKS_FILES": "/t/*.yaml",
+		"LOGFERRY_ETCD_ENDPOINTS": "e:2379", "LOGFERRY_ETCD_PREFIX": "/p", "LOGFERRY_ETCD_USERNAME": "v", "LOGFERRY_ETCD_PASSWORD": "w",
+		"LOGFERRY_LOG_LEVEL": "warn", "LOGFERRY_LOG_FORMAT": "json", "LOGFERRY_BUFFER_BYTES": "8MiB", "LOGFERRY_MEMORY_LIMIT": "67108864",
+		"LOGFERRY_SHUTDOWN_TIMEOUT": "5s", "LOGFERRY_RECONCILE_INTERVAL": "6s", "LOGFERRY_CHECKPOINT_INTERVAL": "7s",
+	}))
+	require.NoError(t, err)
+	require.Equal(t, "from-env", cfg.ID)
+	require.Equal(t, map[string]string{"env": "dev", "zone": "b"}, cfg.Labels)
+	require.Equal(t, []string{"/a/**", "/b/**"}, cfg.AllowPaths)
+	require.Equal(t, HTTPConfig{Listen: "0.0.0.0:1", PProf: true}, cfg.HTTP)
+	require.Equal(t, []string{"a:1", "b:2"}, cfg.Kafka.Brokers)
+	require.Equal(t, "1", cfg.Kafka.Acks)
+	require.Equal(t, "gzip", cfg.Kafka.Compression)
+	require.Equal(t, TasksConfig{Files: []string{"/t/*.yaml"}, Etcd: &EtcdConfig{
+		Endpoints: []string{"e:2379"}, Prefix: "/p", Username: "v", Password: "w",
+	}}, cfg.Tasks)
+	require.Equal(t, LogConfig{Level: "warn", Format: "json"}, cfg.Log)
+	require.EqualValues(t, 8<<20, cfg.Memory.BufferBytes)
+	require.EqualValues(t, 64<<20, cfg.Memory.Limit)
+	require.Equal(t, []time.Duration{5 * time.Second, 6 * time.Second, 7 * time.Second},
+		[]time.Duration{cfg.ShutdownTimeout, cfg.ReconcileInterval, cfg.CheckpointInterval})
+}
+
+func TestConfigRefusesABadEnvironmentByTheNameOfTheVariable(t *testing.T) {
+	for name, tc := range map[string]struct{ value, want string }{
+		"LOGFERRY_HTTP_PPROF":       {"maybe", `LOGFERRY_HTTP_PPROF: value must be true or false, not "maybe"`},
+		"LOGFERRY_SHUTDOWN_TIMEOUT": {"5", `LOGFERRY_SHUTDOWN_TIMEOUT: value must be a duration with a unit, such as 5s, 250ms or 2h, not "5"`},
+		"LOGFERRY_LABELS":           {"a", `LOGFERRY_LABELS: "a" is no label; write key=value,key=value`},
+		"LOGFERRY_KAFKA_BROKERS":    {" , ", `LOGFERRY_KAFKA_BROKERS: " , " holds no value; separate values by commas`},
+		"LOGFERRY_HTTP_LISTEN":      {"9600", `LOGFERRY_HTTP_LISTEN: http.listen: "9600" is no host:port; write it as 127.0.0.1:9600`},
+		"LOGFERRY_ETCD_PREFIX":      {"/x", `LOGFERRY_ETCD_PREFIX: tasks.etcd.endpoints: no endpoint is named; write [127.0.0.1:2379], or take the etcd section out`},
+		"LOGFERRY_BUFFER_BYTES":     {"9", `LOGFERRY_BUFFER_BYTES: memory.buffer_bytes: 9 bytes are too few; write at least 1MiB`},
+	} {
+		pairs := map[string]string{"LOGFERRY_KAFKA_BROKERS": "a:1"}
+		pairs[name] = tc.value
+		_, err := loadComplete("", env(pairs))
+		require.EqualError(t, err, tc.want)
+	}
+}
+
+func TestConfigRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
+	for _, tc := range []struct{ name, in, want string }{
+		{"typo in a section", "id: a\n\nkafka:\n  brokrs: [a:1]\n", `4: unknown key "brokrs" in kafka; did you mean "brokers"?`},
+		{"key of another section", "listen: 1\n", `1: unknown key "listen"; it belongs in http`},
+		{"task in place of a configuration", "paths: [/a]\ntopic: b\n", `1: unknown key "paths"; the keys here are id, labels,`},
+		{"wrong type", "kafka:\n  brokers: a:1\n", `2: kafka.brokers must be a list; write [a:1]`},
+		{"duration without unit", "shutdown_timeout: 30\n", `1: shutdown_timeout must be a duration with a unit, such as 5s, 250ms or 2h, not "30"`},
+		{"size in an odd unit", "memory:\n  buffer_bytes: 5 lots\n", `2: memory.buffer_bytes: `},
+		{"id", "id: a/b\n", `1: id: "a/b" cannot be an id; use letters, digits, '.', '_' and '-'`},
+		{"label name", "labels:\n  a b: c\n", `2: labels.a b: "a b" cannot name a label;`},
+		{"label value", "labels:\n  a: \"b\\nc\"\n", `2: labels.a: "b\nc" holds a control character; take it out`},
+		{"relative allow_paths", "allow_paths:\n- /a\n- b\n", `3: allow_paths[1]: "b" is not an absolute path; begin it with /`},
+		{"broken glob", "allow_paths: ['/a[']\n", `1: allow_paths[0]: "/a[" is not a valid glob; close its brackets`},
+		{"broken task glob", "tasks:\n  files: ['/a{']\n", `2: tasks.files[0]: "/a{" is no glob; close its brackets and braces`},
+		{"listen without port", "http:\n  listen: localhost\n", `2: http.listen: "localhost" is no host:port; write it as 127.0.0.1:9600`},
+		{"listen port out of range", "http:\n  listen: :70000\n", `2: http.listen: ":70000" has no port from 0 to 65535; write it as`},
+		{"kafka value", "kafka:\n  brokers: [a:1]\n  acks: 7\n", `3: kafka.acks: "7" is unknown; use one of 0, 1, all`},
+		{"kafka value inside", "kafka:\n  brokers: [a:1]\n  create_topics:\n    partitions: -1\n", `4: kafka.create_topics.partitions: -1 is negative;`},
+		{"kafka section", "kafka:\n  brokers: [a:1]\n  dead_letter: {}\n", `3: kafka.dead_letter: set one of topic and file`},
+		{"cluster value", "kafka: {brokers: [a:1]}\nclusters:\n  x: {brokers: [b]}\n", `3: clusters.x.brokers: "b" is not an address;`},
+		{"cluster name", "clusters:\n  a/b: {brokers: [a:1]}\n", `2: clusters.a/b: "a/b" cannot name a cluster;`},
+		{"no etcd endpoint", "tasks:\n  etcd: {}\n", `2: tasks.etcd.endpoints: no endpoint is named; write [127.0.0.1:2379],`},
+		{"etcd endpoint", "tasks:\n  etcd:\n    endpoints: [e]\n", `3: tasks.etcd.endpoints[0]: "e" is no host:port; write host:port or https://host:port`},
+		{"etcd scheme", "tasks:\n  etcd:\n    endpoints: ['ftp://e:1']\n", `3: tasks.etcd.endpoints[0]: "ftp://e:1" has neither http nor https; write`},
+		{"etcd prefix", "tasks:\n  etcd:\n    endpoints: [e:1]\n    prefix: x\n", `4: tasks.etcd.prefix: "x" must start with / and hold a name; write /logferry`},
+		{"etcd root prefix", "tasks: {etcd: {endpoints: [e:1], prefix: /}}\n", `1: tasks.etcd.prefix: "" must start with /`},
+		{"two passwords", "tasks: {etcd: {endpoints: [e:1], username: u, password: p, password_file: f}}\n", `1: tasks.etcd.password: password and password_file are both set; keep one`},
+		{"password alone", "tasks: {etcd: {endpoints: [e:1], password: p}}\n", `1: tasks.etcd.username: a password is set but no username; set both or neither`},
+		{"username alone", "tasks: {etcd: {endpoints: [e:1], username: u}}\n", `1: tasks.etcd.username: a username is set but no password;`},
+		{"level", "log:\n  level: loud\n", `2: log.level: "loud" is no level; write debug, info, warn or error`},
+		{"format", "log: {format: xml}\n", `1: log.format: "xml" is no format; write text or json`},
+		{"small buffer", "memory: {buffer_bytes: 1KiB}\n", `1: memory.buffer_bytes: 1024 bytes are too few; write at least 1MiB`},
+		{"tight limit", "memory: {limit: 17MiB}\n", `1: memory.limit: 17825792 bytes leave no room beside memory.buffer_bytes;`},
+		{"negative interval", "checkpoint_interval: -1s\n", `1: checkpoint_interval: -1s is out of bounds; write something from 1ms to 1h0m0s`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path := writeConfig(t, tc.in)
+			_, err := loadComplete(path, env(map[string]string{"LOGFERRY_KAFKA_BROKERS": "a:1"}))
+			if strings.Contains(tc.in, "brokers: a:1") || strings.Contains(tc.in, "clusters") {
+				_, err = loadComplete(path, noEnv)
+			}
+			require.Error(t, err)
+			require.NotContains(t, err.Error(), "\n")
+			require.True(t, strings.HasPrefix(err.Error(), path+":"+tc.want), "got  %s\nwant %s", err, tc.want)
+		})
+	}
+}
+
+func TestConfigNamesTheFlagThatSetABadValue(t *testing.T) {
+	cfg, err := LoadConfig(writeConfig(t, "allow_paths: [/a]\nkafka: {brokers: [a:1]}\n"), noEnv)
+	require.NoError(t, err)
+	cfg.AllowPaths = []string{"b"}
+	cfg.SetOrigin("allow_paths", "--allow-path")
+	cfg.SetDefaults()
+	require.EqualError(t, cfg.Validate(), `--allow-path: allow_paths[0]: "b" is not an absolute path; begin it with /`)
+}
+
+func TestConfigReportsAFileThatIsNotThere(t *testing.T) {
+	_, err := LoadConfig(filepath.Join(t.TempDir(), "none.yaml"), noEnv)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "none.yaml")
+}
+
+func TestConfigFindsClustersByName(t *testing.T) {
+	cfg := Config{Kafka: kafka.Config{Brokers: []string{"a:1"}}, Clusters: map[string]kafka.Config{"x": {Brokers: []string{"b:1"}}}}
+	for name, want := range map[string]string{"": "a:1", "x": "b:1", "y": ""} {
+		got, ok := cfg.Cluster(name)
+		require.Equal(t, want != "", ok, name)
+		if ok {
+			require.Equal(t, []string{want}, got.Brokers)
+		}
+	}
+}
+
+func FuzzLoadConfig(f *testing.F) {
+	for _, seed := range []string{
+		"", "id: a\n", "kafka: {brokers: [a:1]}\ntasks: {files: [/a/*.yaml], etcd: {endpoints: [e:1]}}\n", "clusters: {a: &x {brokers: [b:1]}, b: *x}\n",
+		"memory: {buffer_bytes: 16MiB}\nlog: {level: ${L:-info}}\n", "labels: {a: b}\nhttp: {listen: ':0'}\n", "{\"id\": \"x\"}", "shutdown_timeout: 5\n",
+	} {
+		f.Add(seed)
+	}
+	path := filepath.Join(f.TempDir(), "agent.yaml")
+	f.Fuzz(func(t *testing.T, content string) {
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		_, err := loadComplete(path, env(map[string]string{"LOGFERRY_KAFKA_BROKERS": "a:1"}))
+		if err != nil {
+			require.NotContains(t, err.Error(), "\n")
+		}
+	})
+}

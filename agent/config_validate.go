@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"logferry/agent/task"
+)
+
+const (
+	minBufferBytes = task.ByteSize(1 << 20)
+	minHeadroom    = task.ByteSize(16 << 20) // what the agent needs beside its buffers
+)
+
+var (
+	idPattern   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
+	namePattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$`)
+)
+
+// Validate reports the first value that the agent cannot work with, as one
+// line that says where the value was set and what to write instead. It expects
+// SetDefaults to have been called.
+func (c *Config) Validate() error {
+	for _, check := range []func() error{
+		c.validateIdentity, c.validatePaths, c.validateHTTP, c.validateClusters, c.validateEtcd, c.validateLog, c.validateBounds,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fault is an error about the value of a key. It names the origin of the key,
+// or of the nearest section around it.
+func (c *Config) fault(key, format string, args ...any) error {
+	msg := key + ": " + fmt.Sprintf(format, args...)
+	for at := key; at != ""; {
+		if origin, ok := c.origins[at]; ok {
+			return errors.New(origin + ": " + msg)
+		}
+		at = at[:max(0, strings.LastIndexAny(at, ".["))]
+	}
+	return errors.New(msg)
+}
+
+func (c *Config) validateIdentity() error {
+	switch {
+	case c.ID == "":
+		return c.fault("id", "the host name is not known; set id")
+	case !idPattern.MatchString(c.ID):
+		return c.fault("id", "%q cannot be an id; use letters, digits, '.', '_' and '-'", c.ID)
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Labels)) {
+		if !namePattern.MatchString(key) {
+			return c.fault("labels."+key, "%q cannot name a label; use letters, digits, '.', '_' and '-'", key)
+		}
+		if strings.ContainsFunc(c.Labels[key], func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return c.fault("labels."+key, "%q holds a control character; take it out", c.Labels[key])
+		}
+	}
+	return nil
+}
+
+func (c *Config) validatePaths() error {
+	if _, err := task.NewAllowList(c.AllowPaths); err != nil {
+		var problems task.Problems
+		if errors.As(err, &problems) && len(problems) > 0 {
+			return c.fault(problems[0].Key, "%s", problems[0].Text)
+		}
+		return c.fault("allow_paths", "%v", err)
+	}
+	for i, glob := range c.Tasks.Files {
+		if !doublestar.ValidatePattern(glob) {
+			return c.fault(fmt.Sprintf("tasks.files[%d]", i), "%q is no glob; close its brackets and braces", glob)
+		}
+	}
+	return nil
+}
+
+func (c *Config) validateHTTP() error {
+	if err := checkHostPort(c.HTTP.Listen, 0); err != nil {
+		return c.fault("http.listen", "%v; write it as %s", err, DefaultListen)
+	}
+	return nil
+}
+
+func (c *Config) validateClusters() error {
+	if len(c.Kafka.Brokers) > 0 || len(c.Clusters) == 0 {
+		if err := c.Kafka.Validate(); err != nil {
+			return c.kafkaFault("kafka", err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Clusters)) {
+		if !namePattern.MatchString(name) {
+			return c.fault("clusters."+name, "%q cannot name a cluster; use letters, digits, '.', '_' and '-'", name)
+		}
+		if err := c.Clusters[name].Validate(); err != nil {
+			return c.kafkaFault("clusters."+name, err)
+		}
+	}
+	return nil
+}
+
+// kafkaFault puts the key that a message of the kafka package begins with
+// behind the name of its section, so that the line of that key is found.
+func (c *Config) kafkaFault(section string, err error) error {
+	key, rest, found := strings.Cut(err.Error(), ": ")
+	if !found || strings.ContainsFunc(key, func(r rune) bool { return r != '_' && r != '.' && (r < 'a' || r > 'z') }) {
+		return c.fault(section, "%v", err)
+	}
+	return c.fault(section+"."+key, "%s", rest)
+}
+
+func (c *Config) validateEtcd() error {
+	e := c.Tasks.Etcd
+	if e == nil {
+		return nil
+	}
+	if len(e.Endpoints) == 0 {
+		return c.fault("tasks.etcd.endpoints", "no endpoint is named; write [127.0.0.1:2379], or take the etcd section out")
+	}
+	for i, endpoint := range e.Endpoints {
+		if err := checkEndpoint(endpoint); err != nil {
+			return c.fault(fmt.Sprintf("tasks.etcd.endpoints[%d]", i), "%v; write host:port or https://host:port", err)
+		}
+	}
+	switch {
+	case !strings.HasPrefix(e.Prefix, "/"):
+		return c.fault("tasks.etcd.prefix", "%q must start with / and hold a name; write %s", e.Prefix, DefaultEtcdPrefix)
+	case e.Password != "" && e.PasswordFile != "":
+		return c.fault("tasks.etcd.password", "password and password_file are both set; keep one")
+	case e.Username == "" && (e.Password != "" || e.PasswordFile != ""):
+		return c.fault("tasks.etcd.username", "a password is set but no username; set both or neither")
+	case e.Username != "" && e.Password == "" && e.PasswordFile == "":
+		return c.fault("tasks.etcd.username", "a username is set but no password; set password or password_file")
+	}
+	return nil
+}
+
+func (c *Config) validateLog() error {
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		return c.fault("log.level", "%q is no level; write debug, info, warn or error", c.Log.Level)
+	}
+	if !slices.Contains([]string{"text", "json"}, c.Log.Format) {
+		return c.fault("log.format", "%q is no format; write text or json", c.Log.Format)
+	}
+	return nil
+}
+
+func (c *Config) validateBounds() error {
+	if c.Memory.BufferBytes < minBufferBytes {
+		return c.fault("memory.buffer_bytes", "%d bytes are too few; write at least 1MiB", int64(c.Memory.BufferBytes))
+	}
+	if c.Memory.Limit != 0 && c.Memory.Limit-minHeadroom < c.Memory.BufferBytes {
+		return c.fault("memory.limit", "%d bytes leave no room beside memory.buffer_bytes; write at least 16MiB more than that", int64(c.Memory.Limit))
+	}
+	for _, bound := range []struct {
+		key      string
+		value    time.Duration
+		min, max time.Duration
+	}{
+		{"shutdown_timeout", c.ShutdownTimeout, time.Millisecond, time.Hour},
+		{"reconcile_interval", c.ReconcileInterval, 100 * time.Millisecond, 24 * time.Hour},
+		{"checkpoint_interval", c.CheckpointInterval, time.Millisecond, time.Hour},
+	} {
+		if bound.value < bound.min || bound.value > bound.max {
+			return c.fault(bound.key, "%s is out of bounds; write something from %s to %s", bound.value, bound.min, bound.max)
+		}
+	}
+	return nil
+}
+
+// checkHostPort wants host:port with a port from minPort on.
+func checkHostPort(address string, minPort int) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is no host:port", address)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < minPort || n > 65535 {
+		return fmt.Errorf("%q has no port from %d to 65535", address, minPort)
+	}
+	return nil
+}
+
+func checkEndpoint(endpoint string) error {
+	if !strings.Contains(endpoint, "://") {
+		return checkHostPort(endpoint, 1)
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return fmt.Errorf("%q is no URL", endpoint)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("%q has neither http nor https", endpoint)
+	}
+	return checkHostPort(u.Host, 1)
+}

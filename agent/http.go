@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"logferry/collector"
+)
+
+// server answers scrapes, probes and questions. It only reads state.
+type server struct {
+	a   *Agent
+	ln  net.Listener
+	srv *http.Server
+}
+
+func newServer(a *Agent) (*server, error) {
+	ln, err := net.Listen("tcp", a.cfg.HTTP.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for http: %w; set http.listen to a free address", err)
+	}
+	s := &server{a: a, ln: ln}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /api/v1/tasks", s.tasks)
+	mux.HandleFunc("GET /api/v1/files", s.files)
+	mux.HandleFunc("GET /{$}", s.page)
+	if a.cfg.HTTP.PProf {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	}
+	s.srv = &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	return s, nil
+}
+
+// run serves until ctx ends.
+func (s *server) run(ctx context.Context) error {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if s.srv.Shutdown(grace) != nil {
+			_ = s.srv.Close()
+		}
+	})
+	err := s.srv.Serve(s.ln)
+	if !stop() {
+		<-done
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve http: %w", err)
+}
+
+// notReady lists what is missing before the agent does its work.
+func (a *Agent) notReady() []string {
+	var why []string
+	if !a.supervisor.Applied() {
+		why = append(why, "the first set of tasks is not there yet")
+	}
+	var failing []string
+	running := 0
+	for _, t := range a.supervisor.Tasks() {
+		switch t.State {
+		case TaskRunning, TaskDraining:
+			running++
+		case TaskFailing:
+			failing = append(failing, fmt.Sprintf("task %s: %s", t.Name, t.Error))
+		}
+	}
+	if running == 0 && len(failing) > 0 { // one bad topic does not make a host unready
+		why = append(why, failing...)
+	}
+	return why
+}
+
+func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
+	if why := s.a.notReady(); len(why) > 0 {
+		http.Error(w, "not ready: "+strings.Join(why, "; "), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ready")
+}
+
+func (s *server) tasks(w http.ResponseWriter, _ *http.Request) {
+	tasks := s.a.supervisor.Tasks()
+	if tasks == nil {
+		tasks = []TaskStatus{}
+	}
+	writeJSON(w, map[string]any{"agent": s.a.cfg.ID, "tasks": tasks})
+}
+
+func (s *server) files(w http.ResponseWriter, r *http.Request) {
+	files := []collector.FileStatus{}
+	name := r.URL.Query().Get("task")
+	for _, t := range s.a.supervisor.Tasks() {
+		if name == "" || name == t.Name {
+			files = append(files, t.files...)
+		}
+	}
+	slices.SortFunc(files, func(a, b collector.FileStatus) int {
+		return strings.Compare(a.Task+"\x00"+a.Path+"\x00"+a.File, b.Task+"\x00"+b.Path+"\x00"+b.File)
+	})
+	writeJSON(w, map[string]any{"agent": s.a.cfg.ID, "files": files})
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(v) // the client is gone: nobody to tell
+}
+
+var pageTemplate = template.Must(template.New("page").Parse(`<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>logferry {{.ID}}</title>
+<style>body{font:15px system-ui,sans-serif;margin:2em;max-width:70em}table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:.3em .8em;border-bottom:1px solid #ddd}td.n{text-align:right}.failing,.refused{color:#b00}</style>
+<h1>logferry {{.ID}}</h1>
+<p>{{if .NotReady}}<b class="failing">not ready</b>: {{range .NotReady}}{{.}} {{end}}{{else}}ready{{end}}</p>
+<table><tr><th>task<th>state<th>topic<th>source<th>files<th>lag, bytes<th>lag, s<th>
+{{range .Tasks}}<tr><td><a href="/api/v1/files?task={{.Name}}">{{.Name}}</a><td class="{{.State}}">{{.State}}<td>{{with .Task}}{{.Topic}}{{end}}<td>{{.Source}}
+<td class="n">{{.Files}}<td class="n">{{.LagBytes}}<td class="n">{{printf "%.1f" .LagSeconds}}<td>{{.Error}}
+{{else}}<tr><td colspan="8">no tasks{{end}}</table>
+<p><a href="/metrics">metrics</a> · <a href="/api/v1/tasks">tasks</a> · <a href="/api/v1/files">files</a> · <a href="/readyz">readyz</a></p>
+</html>
+`))
+
+func (s *server) page(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	_ = pageTemplate.Execute(w, map[string]any{"ID": s.a.cfg.ID, "Tasks": s.a.supervisor.Tasks(), "NotReady": s.a.notReady()})
+}

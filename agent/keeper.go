@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"logferry/agent/task"
+	"logferry/collector"
+)
+
+// TaskState says what a task is doing on this agent.
+type TaskState string
+
+const (
+	TaskPending  TaskState = "pending"  // known, not yet started
+	TaskRunning  TaskState = "running"  // its pipeline runs
+	TaskDraining TaskState = "draining" // it reads no more and waits for acknowledgements
+	TaskFailing  TaskState = "failing"  // its pipeline cannot be started, or cannot deliver
+	TaskRefused  TaskState = "refused"  // its definition is not valid and there was never a valid one
+)
+
+// restartDelay is the pause before a pipeline that ended by itself runs again.
+const restartDelay = time.Second
+
+// keeper runs the versions of one task, one after the other.
+type keeper struct {
+	s      *Supervisor
+	name   string
+	signal chan struct{} // want changed
+
+	mu      sync.Mutex
+	want    *want // nil: removed
+	running *pipeline
+	version want // what running was built from
+	state   TaskState
+	err     string
+	started time.Time
+}
+
+func newKeeper(s *Supervisor, name string) *keeper {
+	return &keeper{s: s, name: name, signal: make(chan struct{}, 1), state: TaskPending}
+}
+
+// set says which version should run; nil removes the task.
+func (k *keeper) set(w *want) {
+	k.mu.Lock()
+	same := k.want != nil && w != nil && k.want.source == w.source && task.Equal(k.want.task, w.task)
+	k.want = w
+	if same {
+		k.version.revision = w.revision
+	}
+	k.mu.Unlock()
+	if same {
+		return
+	}
+	select {
+	case k.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		w := k.current()
+		if w == nil {
+			k.s.forget(k.name)
+			return
+		}
+		select {
+		case <-k.signal: // what it said is seen already, or is newer: look again
+			continue
+		default:
+		}
+		if k.runVersion(ctx, *w) {
+			continue
+		}
+		pause := time.NewTimer(restartDelay)
+		select {
+		case <-k.signal:
+		case <-pause.C:
+		case <-ctx.Done():
+		}
+		pause.Stop()
+	}
+}
+
+func (k *keeper) current() *want {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.want
+}
+
+// runVersion runs one version until the task changes or ctx ends (true), or
+// until it fails (false).
+func (k *keeper) runVersion(ctx context.Context, w want) bool {
+	p, err := k.s.build(w.task, w.source == sourceEtcd)
+	if err != nil {
+		k.failed(err)
+		return false
+	}
+	k.mu.Lock()
+	k.running, k.version, k.state, k.err, k.started = p, w, TaskRunning, "", time.Now()
+	k.mu.Unlock()
+	k.s.log.Info("task started", "task", k.name, "source", w.source, "topic", w.task.Topic, "paths", w.task.Paths)
+
+	changed, err := k.runUntilChanged(ctx, p)
+	k.mu.Lock()
+	k.running = nil
+	k.mu.Unlock()
+	if err != nil {
+		k.failed(err)
+	}
+	if changed {
+		k.s.log.Info("task stopped", "task", k.name)
+	}
+	return changed
+}
+
+func (k *keeper) runUntilChanged(ctx context.Context, p *pipeline) (changed bool, err error) {
+	pctx, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- p.run(pctx) }()
+	select {
+	case err = <-done:
+		return false, err
+	case <-k.signal:
+	case <-ctx.Done():
+	}
+	k.setState(TaskDraining)
+	stop()
+	return true, <-done
+}
+
+func (k *keeper) setState(st TaskState) {
+	k.mu.Lock()
+	k.state = st
+	k.mu.Unlock()
+}
+
+func (k *keeper) failed(err error) {
+	k.mu.Lock()
+	first := k.err != err.Error()
+	k.state, k.err = TaskFailing, err.Error()
+	k.mu.Unlock()
+	if first {
+		k.s.log.Error("task cannot run, it is tried again", "task", k.name, "error", err)
+	}
+}
+
+// TaskStatus is a moment's view of one task, for the API and the metrics.
+type TaskStatus struct {
+	Name     string     `json:"name"`
+	Source   string     `json:"source"`
+	State    TaskState  `json:"state"`
+	Error    string     `json:"error,omitempty"`   // what is wrong now, or why the newest version was refused; with its remedy
+	Refused  bool       `json:"refused,omitempty"` // the newest version was refused; what runs is the last good one
+	Revision int64      `json:"revision,omitempty"`
+	Started  time.Time  `json:"started,omitzero"` // when the version that runs was started
+	Task     *task.Task `json:"task,omitempty"`   // what runs
+
+	Files         int     `json:"files"`
+	LagBytes      int64   `json:"lag_bytes"`
+	LagSeconds    float64 `json:"lag_seconds"` // of the file that is furthest behind
+	BufferedBytes int     `json:"buffered_bytes"`
+
+	files []collector.FileStatus
+}
+
+// Tasks lists every task that this agent knows, sorted by name.
+func (s *Supervisor) Tasks() []TaskStatus {
+	s.mu.Lock()
+	keepers := slices.Collect(maps.Values(s.keepers))
+	refused := maps.Clone(s.refused)
+	s.mu.Unlock()
+	var out []TaskStatus
+	for _, k := range keepers {
+		st := k.status()
+		if r, ok := refused[k.name]; ok {
+			st.Refused, st.Error = true, r.Origin+": "+r.Error
+			delete(refused, k.name)
+		}
+		out = append(out, st)
+	}
+	for name, r := range refused {
+		out = append(out, TaskStatus{Name: name, Source: r.source, State: TaskRefused, Refused: true, Error: r.Origin + ": " + r.Error})
+	}
+	slices.SortFunc(out, func(a, b TaskStatus) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (k *keeper) status() TaskStatus {
+	k.mu.Lock()
+	p := k.running
+	st := TaskStatus{Name: k.name, State: k.state, Error: k.err, Started: k.started, Source: k.version.source, Revision: k.version.revision}
+	if k.version.task.Name != "" {
+		t := k.version.task
+		st.Task = &t
+	}
+	k.mu.Unlock()
+	if p == nil {
+		return st
+	}
+	if err := p.sink.Err(); err != nil {
+		st.Error = err.Error()
+		if st.State == TaskRunning {
+			st.State = TaskFailing
+		}
+	}
+	st.BufferedBytes = p.account.Used()
+	st.files = p.collect.Files()
+	st.Files = len(st.files)
+	for _, f := range st.files {
+		st.LagBytes += f.LagBytes
+		st.LagSeconds = max(st.LagSeconds, f.LagSeconds)
+	}
+	return st
+}

@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"logferry/collector"
+)
+
+// stateMetrics answers a scrape from the tasks' status at that moment. Series
+// of a removed task are gone with it.
+type stateMetrics struct {
+	supervisor *Supervisor
+	etcd       func() (connected bool, configured bool)
+
+	lagBytes, oldestUnacked, files, buffered, taskInfo, tasks, reloadOK, etcdConnected *prometheus.Desc
+}
+
+func newStateMetrics(s *Supervisor, etcd func() (bool, bool)) *stateMetrics {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("logferry_"+name, help, labels, nil)
+	}
+	return &stateMetrics{
+		supervisor: s, etcd: etcd,
+		lagBytes:      desc("lag_bytes", "Bytes in the collected files that are not yet delivered.", "task"),
+		oldestUnacked: desc("oldest_unacked_seconds", "For how long the oldest bytes that are not yet delivered have been so.", "task"),
+		files:         desc("files", "Collected files by state.", "task", "state"),
+		buffered:      desc("buffered_bytes", "Bytes that are read and not yet acknowledged.", "task"),
+		taskInfo:      desc("task_info", "What each task collects for; always 1.", "task", "topic", "source"),
+		tasks:         desc("tasks", "Tasks by state.", "state"),
+		reloadOK:      desc("config_last_reload_successful", "1 when the newest version of every task was taken, 0 when one was refused."),
+		etcdConnected: desc("etcd_connected", "1 while the tasks in etcd are being followed."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *stateMetrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.lagBytes, m.oldestUnacked, m.files, m.buffered, m.taskInfo, m.tasks, m.reloadOK, m.etcdConnected} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *stateMetrics) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	states := map[TaskState]int{TaskPending: 0, TaskRunning: 0, TaskDraining: 0, TaskFailing: 0, TaskRefused: 0}
+	for _, t := range m.supervisor.Tasks() {
+		states[t.State]++
+		if t.Task == nil {
+			continue
+		}
+		gauge(m.taskInfo, 1, t.Name, t.Task.Topic, t.Source)
+		gauge(m.lagBytes, float64(t.LagBytes), t.Name)
+		gauge(m.oldestUnacked, t.LagSeconds, t.Name)
+		gauge(m.buffered, float64(t.BufferedBytes), t.Name)
+		files := map[collector.FileState]int{}
+		for _, f := range t.files {
+			files[f.State]++
+		}
+		for _, st := range collector.FileStates {
+			gauge(m.files, float64(files[st]), t.Name, string(st))
+		}
+	}
+	for st, n := range states {
+		gauge(m.tasks, float64(n), string(st))
+	}
+	gauge(m.reloadOK, boolValue(m.supervisor.ReloadOK()))
+	if connected, configured := m.etcd(); configured {
+		gauge(m.etcdConnected, boolValue(connected))
+	}
+}
+
+func boolValue(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,149 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"logferry/agent/task"
+	"logferry/collector"
+	"logferry/collector/checkpoint"
+	"logferry/collector/tail"
+	"logferry/collector/watch"
+	"logferry/internal/record"
+	"logferry/sink"
+	"logferry/sink/kafka"
+	"logferry/sink/stdout"
+)
+
+// queueBatches is the capacity of a task's channel. The byte budget is what
+// bounds a task; the channel only has to be long enough that neither side
+// waits for the other's turn.
+const queueBatches = 64
+
+// rooms is what the pipelines of an agent share.
+type rooms struct {
+	cfg       Config
+	allow     task.AllowList
+	store     *checkpoint.Store
+	watcher   *watch.Watcher
+	pool      *tail.Pool
+	budget    *Budget
+	collector *collector.Metrics
+	kafka     *kafka.Metrics
+	dryRun    io.Writer // not nil: records go here instead of Kafka
+	log       *slog.Logger
+}
+
+// pipeline is the life of one version of one task:
+//
+//	collector ──Batch──▶ queue ──▶ sink
+//	    ▲                            │
+//	    └──── Tracker ◀── Done ◀─────┘
+//
+// The collector's tailers read files and send batches into the queue; the sink
+// delivers them and resolves each one; the resolved prefix moves the committed
+// offset in the checkpoint store.
+type pipeline struct {
+	collect *collector.Collector
+	sink    sink.Sink
+	queue   chan *record.Batch
+	account *Account
+	store   *checkpoint.Store
+	drain   time.Duration // how long a stopping pipeline waits for acknowledgements
+	log     *slog.Logger
+}
+
+// newPipeline translates a task into the stages' own configurations. remote
+// says that the task came from etcd, whose authors reach only allow_paths.
+func newPipeline(r *rooms, t task.Task, remote bool) (*pipeline, error) {
+	log := r.log.With("task", t.Name)
+	out, err := newSink(r, t, log)
+	if err != nil {
+		return nil, err
+	}
+	p := &pipeline{
+		sink: out, queue: make(chan *record.Batch, queueBatches), account: r.budget.Open(),
+		store: r.store, drain: r.cfg.ShutdownTimeout, log: log,
+	}
+	p.collect = collector.New(collectorConfig(r, t, remote), collector.Deps{
+		Store: r.store, Watcher: r.watcher, Pool: r.pool, Budget: p.account, Metrics: r.collector, Log: r.log,
+	})
+	return p, nil
+}
+
+func collectorConfig(r *rooms, t task.Task, remote bool) collector.Config {
+	cfg := collector.Config{
+		Task: t.Name, Host: r.cfg.ID, Paths: t.Paths, Exclude: t.Exclude,
+		StartEnd: t.Start == task.StartEnd, IgnoreOlder: t.IgnoreOlder, CloseInactive: t.CloseInactive,
+		RotateWait: t.RotateWait, Poll: t.Poll, PollInterval: t.PollInterval, Reconcile: r.cfg.ReconcileInterval,
+		MaxLineBytes: int(t.MaxLineBytes), DropLong: t.LongLines == task.LongLineDrop, KeepCR: t.KeepCR,
+		RecordOverhead: kafka.RecordOverhead,
+	}
+	if remote {
+		cfg.Allow = func(resolved string) error {
+			if r.allow.Contains(resolved) {
+				return nil
+			}
+			return fmt.Errorf("%s is outside of allow_paths (%s); extend allow_paths in agent.yaml if tasks from etcd are to read it", resolved, r.allow)
+		}
+	}
+	return cfg
+}
+
+func newSink(r *rooms, t task.Task, log *slog.Logger) (sink.Sink, error) {
+	if r.dryRun != nil {
+		return stdout.New(r.dryRun), nil
+	}
+	cluster, ok := r.cfg.Cluster(t.Cluster)
+	if !ok {
+		return nil, fmt.Errorf("cluster %q is not configured on this agent; add it under clusters in agent.yaml", t.Cluster)
+	}
+	route := kafka.Route{
+		Task: t.Name, Topic: t.Topic, Key: string(t.Key), Partitioner: string(t.Partitioner), Partition: t.Partition,
+		Create: cluster.CreateTopics, DeadLetter: kafka.DeadLetter{File: filepath.Join(r.cfg.StateDir, "deadletter", t.Name+".jsonl")},
+	}
+	if t.CreateTopic != nil {
+		route.Create = &kafka.CreateTopics{Partitions: t.CreateTopic.Partitions, ReplicationFactor: t.CreateTopic.ReplicationFactor}
+	}
+	switch {
+	case t.DeadLetter != nil:
+		route.DeadLetter = kafka.DeadLetter{Topic: t.DeadLetter.Topic, File: t.DeadLetter.File}
+	case cluster.DeadLetter != nil:
+		route.DeadLetter = *cluster.DeadLetter
+	}
+	return kafka.New(cluster, route, r.kafka, log)
+}
+
+// run ships until ctx ends, then stops in two phases: reading ends at once,
+// and what was read is delivered, for at most the drain time. What is still
+// unacknowledged then is read again by the next start.
+func (p *pipeline) run(ctx context.Context) error {
+	collectCtx, stopCollect := context.WithCancel(ctx)
+	defer stopCollect()
+	sinkCtx, stopSink := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSink()
+
+	sunk := make(chan error, 1)
+	go func() {
+		sunk <- p.sink.Run(sinkCtx, p.queue)
+		stopCollect()
+	}()
+	collectErr := p.collect.Run(collectCtx, p.queue)
+	close(p.queue)
+	deadline := time.AfterFunc(p.drain, stopSink)
+	sinkErr := <-sunk
+	deadline.Stop()
+	if sinkCtx.Err() != nil {
+		p.log.Warn("not everything was acknowledged in time; it is read again at the next start", "waited", p.drain)
+		sinkErr = nil
+	}
+	p.collect.Close()
+	p.account.Close()
+	syncErr := p.store.Sync()
+	return errors.Join(collectErr, sinkErr, syncErr)
+}

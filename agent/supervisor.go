@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"logferry/agent/task"
+)
+
+// Supervisor runs one pipeline for each task of the newest snapshots. Changing
+// one task touches that task alone: each has a keeper goroutine of its own
+// that stops the old version, waits for its acknowledgements, and starts the
+// new one at the committed offsets.
+//
+// Run is called once; Apply and Tasks may be called from any goroutine.
+type Supervisor struct {
+	build  func(t task.Task, remote bool) (*pipeline, error)
+	forget func(name string) // drops the metrics of a removed task
+	order  []string          // sources, the strongest first
+	log    *slog.Logger
+
+	changed chan struct{}
+
+	mu        sync.Mutex
+	snapshots map[string]task.Snapshot
+	keepers   map[string]*keeper
+	refused   map[string]refusal
+}
+
+type refusal struct {
+	task.Refusal
+	source string
+}
+
+// want is the version of a task that should run.
+type want struct {
+	task     task.Task
+	source   string
+	revision int64
+}
+
+// NewSupervisor makes a supervisor for the sources named in order: when two
+// define a task of the same name, the first one's stands and the other is refused.
+func NewSupervisor(order []string, build func(task.Task, bool) (*pipeline, error), forget func(string), log *slog.Logger) *Supervisor {
+	return &Supervisor{
+		build: build, forget: forget, order: order, log: log,
+		changed: make(chan struct{}, 1), snapshots: map[string]task.Snapshot{}, keepers: map[string]*keeper{}, refused: map[string]refusal{},
+	}
+}
+
+// Apply replaces the snapshot of one source.
+func (s *Supervisor) Apply(source string, snap task.Snapshot) {
+	s.mu.Lock()
+	s.snapshots[source] = snap
+	s.mu.Unlock()
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the tasks running until ctx ends, then stops all of them at once,
+// each within its drain time.
+func (s *Supervisor) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.changed:
+			s.reconcile(ctx, &wg)
+		}
+	}
+}
+
+// reconcile compares the desired set with what runs.
+func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	desired, refused := s.desiredLocked()
+	for name, r := range refused {
+		if old, known := s.refused[name]; !known || old.Refusal != r.Refusal {
+			s.log.Warn("task refused", "task", name, "source", r.source, "origin", r.Origin, "error", r.Error,
+				"last_good_version_runs", hasKey(desired, name))
+		}
+	}
+	s.refused = refused
+	for name, k := range s.keepers {
+		if _, ok := desired[name]; !ok {
+			s.log.Info("task removed", "task", name)
+			delete(s.keepers, name)
+			k.set(nil)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(desired)) {
+		w := desired[name]
+		k := s.keepers[name]
+		if k == nil {
+			k = newKeeper(s, name)
+			s.keepers[name] = k
+			wg.Go(func() { k.run(ctx) })
+		}
+		k.set(&w)
+	}
+}
+
+func hasKey[V any](m map[string]V, k string) bool { _, ok := m[k]; return ok }
+
+func (s *Supervisor) desiredLocked() (map[string]want, map[string]refusal) {
+	desired, refused := map[string]want{}, map[string]refusal{}
+	for _, source := range s.order {
+		snap := s.snapshots[source]
+		for _, r := range snap.Refused {
+			refused[r.Name] = refusal{r, source}
+		}
+		for _, t := range snap.Tasks {
+			if first, taken := desired[t.Name]; taken {
+				refused[t.Name] = refusal{task.Refusal{Name: t.Name, Origin: source,
+					Error: fmt.Sprintf("a task named %q is already defined by %s; rename one of them", t.Name, first.source)}, source}
+				continue
+			}
+			desired[t.Name] = want{task: t, source: source, revision: snap.Revision}
+		}
+	}
+	return desired, refused
+}
+
+// Applied reports whether every source has delivered a snapshot.
+func (s *Supervisor) Applied() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.snapshots) == len(s.order)
+}
+
+// ReloadOK reports whether the newest snapshots hold no refused task.
+func (s *Supervisor) ReloadOK() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.refused) == 0
+}
