@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"logferry/agent"
+	"logferry/agent/filesource"
+	"logferry/agent/task"
+	"logferry/sink/kafka"
+	"logferry/sink/kafka/admin"
+)
+
+// finding is the outcome of one check.
+type finding struct {
+	Check  string `json:"check"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// checker gathers findings. Code becomes exitBadConfig when a file or task is
+// to blame.
+type checker struct {
+	cfg      agent.Config
+	timeout  time.Duration
+	findings []finding
+	code     int
+
+	tasks  []task.Task
+	topics map[string]map[string]bool // existing topics by cluster; a cluster that was not reached is missing
+}
+
+func (c *checker) ok(check, format string, args ...any) {
+	c.findings = append(c.findings, finding{Check: check, OK: true, Detail: fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) fail(code int, check, detail, remedy string) {
+	c.findings = append(c.findings, finding{Check: check, Detail: oneLine(detail), Remedy: remedy})
+	c.code = max(c.code, code)
+}
+
+func (a *app) checkCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check --config FILE",
+		Short: "Check configuration, paths, Kafka and etcd before the agent runs",
+		Long: `Check what the agent needs, one line each: the configuration, its directories, the files that tasks match, the
+brokers and topics, and etcd. Nothing is changed and no task is run.
+Exit code 0: all is well; 1: something is missing or does not answer; 78: a file or a task is not valid.`,
+		Example: "  logferry check --config /etc/logferry/agent.yaml",
+		Args:    needs(),
+	}
+	config, output := configVar(cmd), outputVar(cmd, "table", "json")
+	timeout := cmd.Flags().Duration("timeout", defaultTimeout, "how long to wait for each answer")
+	cmd.RunE = a.body(func(cmd *cobra.Command, _ []string) error {
+		if *timeout <= 0 {
+			return usagef("--timeout: must be more than 0")
+		}
+		cfg, err := config.load(a)
+		if err != nil {
+			return err
+		}
+		cfg.SetDefaults()
+		if err := validate(cfg); err != nil {
+			return err
+		}
+		c := &checker{cfg: cfg, timeout: *timeout, topics: map[string]map[string]bool{}}
+		c.run(cmd.Context(), config.path)
+		if err := a.show(output, c.findings, c.table); err != nil {
+			return err
+		}
+		if c.code != exitOK {
+			return silent(c.code)
+		}
+		return nil
+	})
+	return cmd
+}
+
+func (c *checker) table(t *table) {
+	for _, f := range c.findings {
+		state, text := "ok", f.Detail
+		if !f.OK {
+			state = "FAIL"
+			if f.Remedy != "" {
+				text += "; " + f.Remedy
+			}
+		}
+		t.row(state, f.Check, text)
+	}
+}
+
+func (c *checker) run(ctx context.Context, path string) {
+	if path == "" {
+		path = "flags and environment"
+	}
+	c.ok("config", "%s is valid", path)
+	c.ok("allow_paths", "tasks from etcd reach %s", strings.Join(c.cfg.AllowPaths, ", "))
+	c.stateDir()
+	c.taskFiles(ctx)
+	c.etcd(ctx)
+	for _, t := range c.tasks {
+		c.paths(t)
+	}
+	c.kafka(ctx, "kafka", "", c.cfg.Kafka)
+	for _, name := range slices.Sorted(maps.Keys(c.cfg.Clusters)) {
+		c.kafka(ctx, "clusters."+name, name, c.cfg.Clusters[name])
+	}
+	for _, t := range c.tasks {
+		c.topic(t)
+	}
+}
+
+// stateDir looks whether the agent could write there, without leaving a mark.
+func (c *checker) stateDir() {
+	dir := c.cfg.StateDir
+	near := dir
+	for {
+		info, err := os.Stat(near)
+		if err == nil && !info.IsDir() {
+			c.fail(exitFailed, "state_dir", near+" is not a directory", "choose another state_dir")
+			return
+		}
+		if err == nil || !errors.Is(err, os.ErrNotExist) || near == filepath.Dir(near) {
+			break
+		}
+		near = filepath.Dir(near)
+	}
+	if err := unix.Access(near, unix.W_OK|unix.X_OK); err != nil {
+		c.fail(exitFailed, "state_dir", fmt.Sprintf("%s: no right to write in %s", dir, near),
+			fmt.Sprintf("give it to the user of the agent (now uid %d), or choose another state_dir", os.Getuid()))
+		return
+	}
+	if near != dir {
+		c.ok("state_dir", "%s will be created", dir)
+		return
+	}
+	c.ok("state_dir", "%s can be written", dir)
+}
+
+// taskFiles asks the agent's own source of task files for its first snapshot.
+func (c *checker) taskFiles(ctx context.Context) {
+	if len(c.cfg.Tasks.Files) == 0 {
+		return
+	}
+	source, err := filesource.New(filesource.Config{Globs: c.cfg.Tasks.Files}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		c.fail(exitBadConfig, "tasks.files", err.Error(), "")
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var snap task.Snapshot
+	_ = source.Run(ctx, func(s task.Snapshot) { snap = s; cancel() })
+	for _, r := range snap.Refused {
+		c.fail(exitBadConfig, "tasks.files", r.Origin+": "+r.Error, "")
+	}
+	if len(snap.Tasks) == 0 && len(snap.Refused) == 0 {
+		c.ok("tasks.files", "no task yet in %s", strings.Join(c.cfg.Tasks.Files, ", "))
+		return
+	}
+	c.ok("tasks.files", "%d valid tasks in %s", len(snap.Tasks), strings.Join(c.cfg.Tasks.Files, ", "))
+	c.tasks = append(c.tasks, snap.Tasks...)
+}
+
+// paths counts the files of a task and tries whether they can be read.
+func (c *checker) paths(t task.Task) {
+	files := map[string]bool{}
+	for _, glob := range t.Paths {
+		matches, err := doublestar.FilepathGlob(glob, doublestar.WithFilesOnly())
+		if err != nil {
+			c.fail(exitFailed, "paths", fmt.Sprintf("task %s: %s: %v", t.Name, glob, err), "check the rights of its directories")
+			return
+		}
+		for _, m := range matches {
+			files[m] = !excluded(t.Exclude, m)
+		}
+	}
+	n := 0
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if !files[name] {
+			continue
+		}
+		if err := unix.Access(name, unix.R_OK); err != nil {
+			c.fail(exitFailed, "paths", fmt.Sprintf("task %s: no right to read %s", t.Name, name),
+				fmt.Sprintf("give it to the user of the agent (now uid %d)", os.Getuid()))
+			return
+		}
+		n++
+	}
+	switch n {
+	case 0:
+		c.ok("paths", "task %s: no file yet matches %s", t.Name, strings.Join(t.Paths, ", "))
+	case 1:
+		c.ok("paths", "task %s: 1 file", t.Name)
+	default:
+		c.ok("paths", "task %s: %d files", t.Name, n)
+	}
+}
+
+// excluded follows the rule of task.Task.Exclude.
+func excluded(globs []string, name string) bool {
+	for _, g := range globs {
+		subject := name
+		if !strings.Contains(g, "/") {
+			subject = filepath.Base(name)
+		}
+		if ok, _ := doublestar.Match(g, subject); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// kafka asks one cluster for its brokers and topics.
+func (c *checker) kafka(ctx context.Context, check, name string, cfg kafka.Config) {
+	if len(cfg.Brokers) == 0 {
+		return
+	}
+	cfg.RequestTimeout = c.timeout
+	addrs := strings.Join(cfg.Brokers, ", ")
+	topics, err := admin.New(ctx, cfg)
+	if err != nil {
+		c.fail(exitFailed, check, err.Error(), "start the brokers, or correct "+check+".brokers")
+		return
+	}
+	defer func() { _ = topics.Close() }()
+	list, err := topics.List(ctx)
+	if err != nil {
+		c.fail(exitFailed, check, fmt.Sprintf("%s: %v", addrs, err), "look into the brokers' log")
+		return
+	}
+	c.topics[name] = map[string]bool{}
+	for _, t := range list {
+		c.topics[name][t.Name] = true
+	}
+	brokers, err := topics.Brokers(ctx)
+	if err != nil {
+		c.fail(exitFailed, check, fmt.Sprintf("%s: %v", addrs, err), "look into the brokers' log")
+		return
+	}
+	c.ok(check, "%s: %d brokers, %d topics", addrs, len(brokers), len(list))
+}
+
+// topic looks whether a task's topic exists or will be created.
+func (c *checker) topic(t task.Task) {
+	cluster, known := c.cfg.Cluster(t.Cluster)
+	if !known {
+		c.fail(exitBadConfig, "topic", fmt.Sprintf("task %s: cluster %q is not configured", t.Name, t.Cluster), "add it under clusters, or correct the task")
+		return
+	}
+	existing, reached := c.topics[t.Cluster]
+	switch {
+	case !reached:
+		return
+	case existing[t.Topic]:
+		c.ok("topic", "task %s: %s exists", t.Name, t.Topic)
+	case t.CreateTopic != nil || cluster.CreateTopics != nil:
+		c.ok("topic", "task %s: %s will be created", t.Name, t.Topic)
+	default:
+		c.fail(exitFailed, "topic", fmt.Sprintf("task %s: topic %s does not exist", t.Name, t.Topic),
+			fmt.Sprintf("run 'logferry topic create %s', or set create_topic in the task", t.Topic))
+	}
+}

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/spf13/cobra"
+
+	"logferry/agent"
+	"logferry/agent/etcdsource"
+	"logferry/agent/task"
+)
+
+func (a *app) taskCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "task",
+		Short: "Look after the tasks in etcd",
+		Long: `Look after the tasks in etcd. A task is a small text in YAML or JSON; two keys are enough:
+
+  paths: [/var/log/nginx/*.log]
+  topic: web_log`,
+		Args: cobra.ArbitraryArgs,
+		RunE: a.group,
+	}
+	cmd.AddCommand(a.taskPutCmd(), a.taskGetCmd(), a.taskListCmd(), a.taskRmCmd(), a.taskValidateCmd(), a.taskDiffCmd())
+	return cmd
+}
+
+// remote is an open store and what its tasks are held against.
+type remote struct {
+	*etcdsource.Store
+	allow task.AllowList
+}
+
+// withStore opens the store, works and closes.
+func (a *app) withStore(cmd *cobra.Command, e *etcdFlags, work func(ctx context.Context, s remote) error) error {
+	cfg, err := e.resolve(a, cmd)
+	if err != nil {
+		return err
+	}
+	s, err := openStore(cfg, e)
+	if err != nil {
+		return err
+	}
+	err = work(cmd.Context(), s)
+	if closeErr := s.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// openStore takes allow_paths from the configuration file. Without one the
+// paths are not known that the agents allow, and any will do.
+func openStore(cfg agent.Config, e *etcdFlags) (remote, error) {
+	patterns := cfg.AllowPaths
+	if e.config.path == "" {
+		patterns = []string{"/**"}
+	}
+	allow, err := task.NewAllowList(patterns)
+	if err != nil {
+		return remote{}, badConfig(err)
+	}
+	password, err := cfg.Tasks.Etcd.ReadPassword()
+	if err != nil {
+		return remote{}, badConfig(err)
+	}
+	store, err := etcdsource.OpenStore(etcdsource.Config{
+		Endpoints: cfg.Tasks.Etcd.Endpoints, Prefix: cfg.Tasks.Etcd.Prefix,
+		Username: cfg.Tasks.Etcd.Username, Password: password,
+		DialTimeout: e.timeout, RequestTimeout: e.timeout,
+	}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return remote{}, badConfig(err)
+	}
+	return remote{Store: store, allow: allow}, nil
+}
+
+// needTaskName checks the name in the first argument.
+func needTaskName(name string) error {
+	if err := task.CheckName(name); err != nil {
+		return usagef("%w", err)
+	}
+	return nil
+}
+
+func (a *app) taskPutCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "put NAME -f FILE",
+		Short: "Store a task, if it is valid",
+		Long:  `Store a task as it is written, after it was found valid. "-f -" reads standard input.`,
+		Example: `  logferry task put web -f web.yaml --etcd 127.0.0.1:2379
+  echo '{"paths":["/var/log/nginx/*.log"],"topic":"web_log"}' | logferry task put web -f - --etcd 127.0.0.1:2379`,
+		Args: needs("NAME"),
+	}
+	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	file := cmd.Flags().StringP("file", "f", "", `file with the task; "-" is standard input`)
+	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
+		name := args[0]
+		if err := needTaskName(name); err != nil {
+			return err
+		}
+		if *file == "" {
+			return usagef(`-f is missing: the file with the task, or "-" for standard input`)
+		}
+		data, origin, err := a.readTaskText(*file)
+		if err != nil {
+			return err
+		}
+		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
+			if _, err := task.DecodeRemote(data, origin, name, s.allow); err != nil {
+				return badConfig(err)
+			}
+			entry, err := s.Put(ctx, name, data)
+			if err != nil {
+				return err
+			}
+			verb := "changed"
+			if entry.Version == 1 {
+				verb = "created"
+			}
+			doc := map[string]any{"name": name, "revision": entry.Modified, "created": entry.Version == 1}
+			return a.show(output, doc, func(t *table) { t.row(fmt.Sprintf("%s task %s, revision %d", verb, name, entry.Modified)) })
+		})
+	})
+	return cmd
+}
+
+func (a *app) taskGetCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "get NAME", Short: "Print a task as it is stored", Args: needs("NAME")}
+	e, output := etcdVars(cmd), outputVar(cmd, "value", "json")
+	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
+		if err := needTaskName(args[0]); err != nil {
+			return err
+		}
+		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
+			entry, err := s.Get(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if output.format == "json" {
+				return a.show(output, listed(entry, s.allow), nil)
+			}
+			_, err = a.out.Write(entry.Raw)
+			return err
+		})
+	})
+	return cmd
+}
+
+// listedTask is one task as list and get show it.
+type listedTask struct {
+	Name     string   `json:"name"`
+	Topic    string   `json:"topic"`
+	Paths    []string `json:"paths"`
+	Revision int64    `json:"revision"`
+	Valid    bool     `json:"valid"`
+	Error    string   `json:"error,omitempty"`
+	Value    string   `json:"value"`
+}
+
+func listed(e etcdsource.Entry, allow task.AllowList) listedTask {
+	l := listedTask{Name: e.Name, Paths: []string{}, Revision: e.Modified, Value: string(e.Raw)}
+	t, err := task.DecodeRemote(e.Raw, e.Name, e.Name, allow)
+	if err != nil {
+		l.Error = strings.Join(problemLines(err), "; ")
+		return l
+	}
+	l.Topic, l.Paths, l.Valid = t.Topic, t.Paths, true
+	return l
+}
+
+func (a *app) taskListCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the tasks in etcd", Args: needs()}
+	e, output := etcdVars(cmd), outputVar(cmd, "table", "json")
+	cmd.RunE = a.body(func(cmd *cobra.Command, _ []string) error {
+		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
+			entries, _, err := s.List(ctx)
+			if err != nil {
+				return err
+			}
+			tasks := make([]listedTask, len(entries))
+			for i, entry := range entries {
+				tasks[i] = listed(entry, s.allow)
+			}
+			return a.show(output, tasks, func(t *table) {
+				t.row("NAME", "TOPIC", "PATHS", "REVISION", "STATE")
+				for _, l := range tasks {
+					if l.Valid {
+						t.row(l.Name, l.Topic, strings.Join(l.Paths, " "), l.Revision, "valid")
+					} else {
+						t.row(l.Name, "-", "-", l.Revision, "not valid: "+l.Error)
+					}
+				}
+			})
+		})
+	})
+	return cmd
+}
+
+func (a *app) taskRmCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "rm NAME...",
+		Aliases: []string{"delete"},
+		Short:   "Delete tasks; agents stop collecting for them",
+		Args:    needs("NAME..."),
+	}
+	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
+		for _, name := range args {
+			if err := needTaskName(name); err != nil {
+				return err
+			}
+		}
+		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
+			for _, name := range args {
+				if _, err := s.Delete(ctx, name); err != nil {
+					return err
+				}
+				a.say(output, "deleted task %s", name)
+			}
+			if output.format == "json" {
+				return a.show(output, map[string][]string{"deleted": args}, nil)
+			}
+			return nil
+		})
+	})
+	return cmd
+}
+
+func (a *app) taskDiffCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "diff NAME -f FILE",
+		Short: "Compare the task in etcd with a file",
+		Long:  `Compare the task in etcd with a file. Exit code 0: they are the same; 1: they differ, or comparing failed.`,
+		Args:  needs("NAME"),
+	}
+	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	file := cmd.Flags().StringP("file", "f", "", `file with the task; "-" is standard input`)
+	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
+		name := args[0]
+		if err := needTaskName(name); err != nil {
+			return err
+		}
+		if *file == "" {
+			return usagef(`-f is missing: the file with the task, or "-" for standard input`)
+		}
+		data, origin, err := a.readTaskText(*file)
+		if err != nil {
+			return err
+		}
+		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
+			entry, err := s.Get(ctx, name)
+			if err != nil && !errors.Is(err, etcdsource.ErrNotFound) {
+				return err
+			}
+			return a.showDiff(output, entry, name, data, origin)
+		})
+	})
+	return cmd
+}
+
+// showDiff prints the difference and ends with exit code 1 when there is one.
+func (a *app) showDiff(output *outputFlag, stored etcdsource.Entry, name string, data []byte, origin string) error {
+	left := "etcd:" + name
+	if stored.Version == 0 {
+		left += " (not there)"
+	}
+	text := string(diff.Diff(left, stored.Raw, origin, data))
+	if _, rest, ok := strings.Cut(text, "\n"); ok {
+		text = rest // without the command line that begins it
+	}
+	same := sameTask(stored.Raw, data, name)
+	var err error
+	if output.format == "json" {
+		err = a.show(output, map[string]any{"name": name, "equal": text == "", "same_meaning": same, "diff": text}, nil)
+	} else {
+		_, err = fmt.Fprint(a.out, text)
+		if text != "" && same {
+			a.say(output, "# the two are written differently and mean the same")
+		}
+	}
+	if err == nil && text != "" {
+		return silent(exitFailed)
+	}
+	return err
+}
+
+func sameTask(left, right []byte, name string) bool {
+	l, err := task.DecodeOne(left, name, name)
+	if err != nil {
+		return false
+	}
+	r, err := task.DecodeOne(right, name, name)
+	return err == nil && task.Equal(l, r)
+}
