@@ -68,5 +68,5 @@ const (
 	FileFailed  FileState = "failed"  // it cannot be opened or read; it is tried again
 )
 
-// fileStates lists all states, for the metric.
-var fileStates = []FileState{FileReading, FileQuiet, FileClosed, FileRotated, FileFailed}
+// FileStates lists all states, for the metric.
+var FileStates = []FileState{FileReading, FileQuiet, FileClosed, FileRotated, FileFailed}
