@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -21,6 +22,10 @@ import (
 const FileName = "checkpoints.db"
 
 const lockTimeout = 2 * time.Second
+
+// flushBytes is how many bytes may be delivered before a flush comes early:
+// after a kill, not much more than this is sent again.
+const flushBytes = 8 << 20
 
 var (
 	bucketFiles = []byte("files") // task → FileID → State
@@ -50,6 +55,9 @@ type Store struct {
 	mu    sync.Mutex
 	dirty map[fileKey]Source // nil Source: delete
 	flush sync.Mutex         // one flush at a time
+
+	delivered atomic.Int64  // bytes since the last flush
+	early     chan struct{} // asks for one before its time
 }
 
 type fileKey struct {
@@ -80,7 +88,7 @@ func Open(dir string, interval time.Duration, m *Metrics, log *slog.Logger) (*St
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoint store: %w", err)
 	}
-	return &Store{db: db, path: path, interval: interval, log: log, metrics: m, dirty: map[fileKey]Source{}}, nil
+	return &Store{db: db, path: path, interval: interval, log: log, metrics: m, dirty: map[fileKey]Source{}, early: make(chan struct{}, 1)}, nil
 }
 
 var errDamaged = errors.New("damaged database")
@@ -142,7 +150,8 @@ func closeQuietly(db *bolt.DB) (err error) {
 	return db.Close()
 }
 
-// Run flushes marks every interval until ctx ends, and once more then.
+// Run flushes marks every interval, and earlier when much was delivered, until
+// ctx ends, and once more then.
 func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.interval)
 	defer tick.Stop()
@@ -152,6 +161,7 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return s.Sync()
 		case <-tick.C:
+		case <-s.early:
 		}
 		err := s.Sync()
 		switch {
@@ -173,6 +183,19 @@ func (s *Store) Mark(task string, id FileID, src Source) {
 	s.mu.Unlock()
 }
 
+// Delivered counts n bytes that were acknowledged; many of them make the next
+// flush come early.
+func (s *Store) Delivered(n int) {
+	if s.delivered.Add(int64(n)) < flushBytes {
+		return
+	}
+	s.delivered.Store(0)
+	select {
+	case s.early <- struct{}{}:
+	default:
+	}
+}
+
 // Delete forgets a file at the next flush.
 func (s *Store) Delete(task string, id FileID) { s.Mark(task, id, nil) }
 
@@ -182,6 +205,7 @@ func (s *Store) Sync() error {
 	defer s.flush.Unlock()
 	s.mu.Lock()
 	marks := s.dirty
+	s.delivered.Store(0)
 	if len(marks) == 0 {
 		s.mu.Unlock()
 		return nil

@@ -77,7 +77,7 @@ func (p *Pool) class(size int) *sync.Pool { return &p.classes[bits.Len(uint(size
 
 // BatchDone implements record.Owner: the acknowledgement of a batch.
 func (b *block) BatchDone(_ *record.Batch, token uint64) {
-	f, tracker, size := b.file, b.tracker, b.Size
+	f, tracker, size, raw := b.file, b.tracker, b.Size, int(b.End-b.Start)
 	f.deps.Acked(&b.Batch)
 	moved := tracker.Resolve(token)
 	b.pool.put(b)
@@ -85,4 +85,5 @@ func (b *block) BatchDone(_ *record.Batch, token uint64) {
 	if moved {
 		f.committed(tracker)
 	}
+	f.deps.Store.Delivered(raw)
 }
