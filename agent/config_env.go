@@ -107,7 +107,7 @@ func scalar[T any](field func(*Config) *T) func(*Config, string) error {
 		err = doc.Decode(&target)
 		var fault *strictyaml.Error
 		if errors.As(err, &fault) {
-			return errors.New(fault.Msg)
+			return errors.New(fault.Text)
 		}
 		return err
 	}

@@ -182,6 +182,8 @@ func TestConfigRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"size in an odd unit", "memory:\n  buffer_bytes: 5 lots\n", `2: memory.buffer_bytes: `},
 		{"id", "id: a/b\n", `1: id: "a/b" cannot be an id; use letters, digits, '.', '_' and '-'`},
 		{"label name", "labels:\n  a b: c\n", `2: labels.a b: "a b" cannot name a label;`},
+		{"label name with a line break", "labels:\n  \"a\\nb\": c\n", `2: labels.a b: "a\nb" cannot name a label;`},
+		{"broken YAML", "id: a\nkafka: [\n", `2: broken YAML: `},
 		{"label value", "labels:\n  a: \"b\\nc\"\n", `2: labels.a: "b\nc" holds a control character; take it out`},
 		{"relative allow_paths", "allow_paths:\n- /a\n- b\n", `3: allow_paths[1]: "b" is not an absolute path; begin it with /`},
 		{"broken glob", "allow_paths: ['/a[']\n", `1: allow_paths[0]: "/a[" is not a valid glob; close its brackets`},

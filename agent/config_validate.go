@@ -44,7 +44,7 @@ func (c *Config) Validate() error {
 // fault is an error about the value of a key. It names the origin of the key,
 // or of the nearest section around it.
 func (c *Config) fault(key, format string, args ...any) error {
-	msg := key + ": " + fmt.Sprintf(format, args...)
+	msg := strings.Join(strings.Fields(key+": "+fmt.Sprintf(format, args...)), " ") // a name may hold a line break
 	for at := key; at != ""; {
 		if origin, ok := c.origins[at]; ok {
 			return errors.New(origin + ": " + msg)

@@ -103,7 +103,9 @@ func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 		if k == nil {
 			k = newKeeper(s, name)
 			s.keepers[name] = k
+			k.set(&w) // before it runs: a keeper that wants nothing ends
 			wg.Go(func() { k.run(ctx) })
+			continue
 		}
 		k.set(&w)
 	}

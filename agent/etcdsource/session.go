@@ -39,6 +39,11 @@ func (s *Source) session(ctx context.Context) error {
 			return fmt.Errorf("watch tasks: %w", err)
 		}
 		s.log.Info("listing all tasks again", "reason", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(backoff(0)):
+		}
 	}
 }
 
@@ -90,7 +95,9 @@ func (s *Source) watch(ctx context.Context, client *clientv3.Client) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	unanswered := time.AfterFunc(s.cfg.RequestTimeout, cancel)
-	events := client.Watch(ctx, s.set.prefix, clientv3.WithPrefix(), clientv3.WithRev(s.set.revision+1))
+	// etcd answers no request for progress on a watch that begins behind its
+	// newest revision, so this one begins at what is known; take skips that.
+	events := client.Watch(ctx, s.set.prefix, clientv3.WithPrefix(), clientv3.WithRev(s.set.revision))
 	if !unanswered.Stop() {
 		return errNoAnswer
 	}

@@ -87,11 +87,13 @@ func (s *Source) updateStatus(change func(*Status)) {
 // does not answer at once.
 func (s *Source) Run(ctx context.Context, publish func(task.Snapshot)) error {
 	fallback := s.loadCache()
+	failed := make(chan struct{})
+	useFallback := sync.OnceFunc(func() { close(failed) })
 	var publisher sync.WaitGroup
 	defer publisher.Wait()
-	publisher.Go(func() { s.publishLoop(ctx, fallback, publish) })
+	publisher.Go(func() { s.publishLoop(ctx, fallback, failed, publish) })
 
-	last := ""
+	var quiet rateLimit
 	for failures := 0; ; failures++ {
 		began := time.Now()
 		err := explain(s.cfg, s.session(ctx))
@@ -99,19 +101,12 @@ func (s *Source) Run(ctx context.Context, publish func(task.Snapshot)) error {
 			return ctx.Err()
 		}
 		s.updateStatus(func(st *Status) { st.Connected, st.LastError = false, err.Error() })
-		if !s.synced && failures == 0 && fallback != nil {
-			s.send(*fallback)
-		}
+		useFallback()
 		if time.Since(began) > stableSession {
 			failures = 0
 		}
 		pause := backoff(failures)
-		level := slog.LevelWarn
-		if err.Error() == last {
-			level = slog.LevelDebug
-		}
-		last = err.Error()
-		s.log.Log(ctx, level, "lost etcd, the tasks known so far stay", "error", err, "retry_in", pause)
+		s.log.Log(ctx, quiet.level(err.Error()), "no connection to etcd, the tasks known so far stay", "error", err, "retry_in", pause)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -121,22 +116,27 @@ func (s *Source) Run(ctx context.Context, publish func(task.Snapshot)) error {
 }
 
 // publishLoop hands snapshots on, so that a slow publish holds up nothing else; of
-// those that come meanwhile only the newest is kept.
-func (s *Source) publishLoop(ctx context.Context, fallback *delivery, publish func(task.Snapshot)) {
-	var grace <-chan time.Time
+// those that come meanwhile only the newest is kept. The fallback goes first
+// if etcd failed or is late.
+func (s *Source) publishLoop(ctx context.Context, fallback *delivery, failed <-chan struct{}, publish func(task.Snapshot)) {
+	var late <-chan time.Time
 	if fallback != nil {
-		grace = time.After(cacheGrace)
+		late = time.After(cacheGrace)
+	} else {
+		failed = nil
 	}
 	for {
 		var d delivery
 		select {
 		case <-ctx.Done():
 			return
-		case <-grace:
+		case <-late:
+			d = *fallback
+		case <-failed:
 			d = *fallback
 		case d = <-s.outbox:
 		}
-		grace = nil
+		late, failed = nil, nil
 		if d.cache != nil && s.cfg.CachePath != "" {
 			err := saveCache(s.cfg.CachePath, *d.cache)
 			s.cacheFailed.Store(err != nil)
@@ -200,3 +200,19 @@ func backoff(failures int) time.Duration {
 
 // jitter spreads an interval by a fifth to either side.
 func jitter(d time.Duration) time.Duration { return d - d/5 + rand.N(d*2/5) }
+
+// rateLimit keeps an error that stays the same from filling the log.
+type rateLimit struct {
+	text string
+	at   time.Time
+}
+
+// level returns Warn for an error that is new or was last shown a minute ago,
+// and Debug for its repetitions.
+func (r *rateLimit) level(text string) slog.Level {
+	if text == r.text && time.Since(r.at) < time.Minute {
+		return slog.LevelDebug
+	}
+	r.text, r.at = text, time.Now()
+	return slog.LevelWarn
+}

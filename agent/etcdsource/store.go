@@ -106,7 +106,7 @@ func (s *Store) Get(ctx context.Context, name string) (Entry, error) {
 func (s *Store) List(ctx context.Context) ([]Entry, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	c, err := s.connect()
+	c, err := s.connect(ctx)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list tasks: %w", err)
 	}
@@ -146,7 +146,7 @@ func (s *Store) do(ctx context.Context, verb, name string, request func(context.
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	c, err := s.connect()
+	c, err := s.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("%s task %q: %w", verb, name, err)
 	}
@@ -161,14 +161,22 @@ func (s *Store) do(ctx context.Context, verb, name string, request func(context.
 }
 
 // connect returns the client, and dials it if there is none.
-func (s *Store) connect() (*clientv3.Client, error) {
+func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.client != nil {
 		return s.client, nil
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	c, err := dial(ctx, s.cfg)
+	// The client outlives this request, but its login does not.
+	life, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, cancel)
+	c, err := dial(life, s.cfg)
+	if !stop() {
+		if err == nil {
+			_ = c.Close()
+		}
+		err = ctx.Err()
+	}
 	if err != nil {
 		cancel()
 		return nil, explain(s.cfg, err)

@@ -25,7 +25,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"regexp"
 	"testing"
 	"time"
@@ -268,9 +267,4 @@ func waitCount(ctx context.Context, brokers []string, topic string, want int64) 
 		case <-tick.C:
 		}
 	}
-}
-
-func envSet(name string) bool {
-	v := os.Getenv(name)
-	return v != "" && v != "0" && v != "false"
 }

@@ -113,7 +113,7 @@ func unavailable(t testing.TB, err error) {
 }
 
 func maySkip(err error) bool {
-	return errors.Is(err, localkafka.ErrUnavailable) && !envSet("CI") && !envSet("LOGFERRY_REQUIRE_REAL")
+	return errors.Is(err, localkafka.ErrUnavailable) && !localkafka.Required()
 }
 
 func skipLine(test string, err error) string {

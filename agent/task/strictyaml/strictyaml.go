@@ -1,5 +1,5 @@
-// Package strictyaml decodes YAML, and JSON with it, into Go structs and
-// refuses whatever the struct does not know. Its promise: each error is one
+// Package strictyaml decodes YAML, and JSON with it, into structs of scalars,
+// lists and further structs, and refuses whatever they do not know. Its promise: each error is one
 // line that names the origin, the line in it, and what to write instead.
 package strictyaml
 
@@ -29,6 +29,13 @@ func (e *Error) Error() string {
 		return e.Origin + ": " + e.Text
 	}
 	return fmt.Sprintf("%s:%d: %s", e.Origin, e.Line, e.Text)
+}
+
+// AsError returns the *Error in err's chain, or nil.
+func AsError(err error) *Error {
+	var e *Error
+	errors.As(err, &e)
+	return e
 }
 
 // Enum is implemented by string types that take only certain values. The
@@ -71,8 +78,8 @@ func Parse(data []byte, origin string) ([]Document, error) {
 }
 
 // Decode fills out, a pointer to a struct, from the document. Keys are those
-// of the `yaml` field tags; a field without one is left alone. It returns the line of
-// each key that was set, under names such as "topic", "paths[0]" and
+// of the `yaml` field tags; a field without one is left alone. It returns the
+// line of each key that was set, under names such as "topic", "paths[0]" and
 // "dead_letter.file". The first problem found ends it; it is of type *Error.
 func (d Document) Decode(out any) (map[string]int, error) {
 	w := walker{origin: d.Origin, lines: map[string]int{}}

@@ -2,7 +2,6 @@ package strictyaml
 
 import (
 	"encoding"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -57,8 +56,6 @@ func (w *walker) value(n *yaml.Node, out reflect.Value, key string) error {
 		return w.mapping(n, out, key+".")
 	case reflect.Slice:
 		return w.sequence(n, out, key)
-	case reflect.Map:
-		return w.dictionary(n, out, key)
 	default:
 		return w.scalar(n, out, key)
 	}
@@ -66,18 +63,6 @@ func (w *walker) value(n *yaml.Node, out reflect.Value, key string) error {
 
 func (w *walker) mapping(n *yaml.Node, out reflect.Value, prefix string) error {
 	known := fields(out.Type())
-	return w.pairs(n, func(k, v *yaml.Node) error {
-		i := slices.IndexFunc(known, func(f field) bool { return f.name == k.Value })
-		if i < 0 {
-			return w.errorf(k, "unknown key %q; %s", prefix+k.Value, suggest(k.Value, names(out.Type()), "known keys are"))
-		}
-		w.lines[prefix+k.Value] = k.Line
-		return w.value(v, out.Field(known[i].index), prefix+k.Value)
-	})
-}
-
-// pairs calls visit for each key and value of a mapping, in order.
-func (w *walker) pairs(n *yaml.Node, visit func(k, v *yaml.Node) error) error {
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
@@ -85,10 +70,15 @@ func (w *walker) pairs(n *yaml.Node, visit func(k, v *yaml.Node) error) error {
 			return w.errorf(k, "a key must be a plain word, not %s", kindOf(k))
 		}
 		if line, ok := seen[k.Value]; ok {
-			return w.errorf(k, "key %q is given twice, first in line %d; remove one of them", k.Value, line)
+			return w.errorf(k, "key %q is given twice, first in line %d; remove one of them", prefix+k.Value, line)
 		}
 		seen[k.Value] = k.Line
-		if err := visit(k, v); err != nil {
+		f := slices.IndexFunc(known, func(f field) bool { return f.name == k.Value })
+		if f < 0 {
+			return w.errorf(k, "unknown key %q; %s", prefix+k.Value, suggest(k.Value, names(out.Type()), "known keys are"))
+		}
+		w.lines[prefix+k.Value] = k.Line
+		if err := w.value(v, out.Field(known[f].index), prefix+k.Value); err != nil {
 			return err
 		}
 	}
@@ -113,23 +103,6 @@ func (w *walker) sequence(n *yaml.Node, out reflect.Value, key string) error {
 	}
 	out.Set(list)
 	return nil
-}
-
-func (w *walker) dictionary(n *yaml.Node, out reflect.Value, key string) error {
-	if n.Kind != yaml.MappingNode {
-		return w.errorf(n, "key %q must hold names with values, not %s", key, kindOf(n))
-	}
-	out.Set(reflect.MakeMap(out.Type()))
-	return w.pairs(n, func(k, v *yaml.Node) error {
-		name := key + "." + k.Value
-		w.lines[name] = k.Line
-		item := reflect.New(out.Type().Elem()).Elem()
-		if err := w.value(v, item, name); err != nil {
-			return err
-		}
-		out.SetMapIndex(reflect.ValueOf(k.Value).Convert(out.Type().Key()), item)
-		return nil
-	})
 }
 
 func (w *walker) scalar(n *yaml.Node, out reflect.Value, key string) error {
@@ -169,10 +142,6 @@ func wanted(v reflect.Value) string {
 		return "true or false"
 	case v.CanInt():
 		return fmt.Sprintf("a whole number of at most %d", uint64(1)<<(v.Type().Bits()-1)-1)
-	case v.CanUint():
-		return "a whole number that is not negative"
-	case v.CanFloat():
-		return "a number"
 	default:
 		return "a single value"
 	}
@@ -214,11 +183,4 @@ func names(t reflect.Type) []string {
 		list = append(list, f.name)
 	}
 	return list
-}
-
-// AsError returns the *Error in err's chain, or nil.
-func AsError(err error) *Error {
-	var e *Error
-	errors.As(err, &e)
-	return e
 }

@@ -40,7 +40,7 @@ func needKafka(t *testing.T) {
 	if err == nil {
 		_, err = Libs(t.Context())
 	}
-	if errors.Is(err, ErrUnavailable) && os.Getenv("CI") == "" && os.Getenv("LOGFERRY_REQUIRE_REAL") == "" {
+	if errors.Is(err, ErrUnavailable) && !Required() {
 		fmt.Fprintf(os.Stderr, "SKIPPED (no Java): %s: %v\n", t.Name(), err)
 		t.Skip(err)
 	}

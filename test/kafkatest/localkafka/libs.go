@@ -27,6 +27,15 @@ const LibsEnv = "LOGFERRY_KAFKA_LIBS"
 // wrong is a failure, not a lack.
 var ErrUnavailable = errors.New("real Kafka is not available here")
 
+// Required says whether the environment forbids to do without real brokers:
+// with CI=true or LOGFERRY_REQUIRE_REAL=1.
+func Required() bool { return envSet("CI") || envSet("LOGFERRY_REQUIRE_REAL") }
+
+func envSet(name string) bool {
+	v := os.Getenv(name)
+	return v != "" && v != "0" && v != "false"
+}
+
 //go:embed pom.xml
 var pom []byte
 
