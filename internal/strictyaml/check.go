@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"errors"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ var (
 	durationType    = reflect.TypeFor[time.Duration]()
 	unmarshalerType = reflect.TypeFor[yaml.Unmarshaler]()
 	textType        = reflect.TypeFor[encoding.TextUnmarshaler]()
+	enumType        = reflect.TypeFor[Enum]()
 )
 
 // checker walks a document beside the type that is to hold it.
@@ -46,6 +48,9 @@ func (c *checker) check(n *yaml.Node, t reflect.Type, path string, depth int) er
 	}
 	if n.ShortTag() == "!!null" {
 		return nil
+	}
+	if t.Kind() == reflect.String && n.Kind == yaml.ScalarNode {
+		n.Tag = "!!str"
 	}
 	ptr := reflect.PointerTo(t)
 	switch {
@@ -173,7 +178,7 @@ func (c *checker) checkDuration(n *yaml.Node, path string) error {
 func (c *checker) checkScalar(n *yaml.Node, t reflect.Type, path string) error {
 	cut := isInteger(t.Kind()) && n.ShortTag() == "!!float" // the library would drop the fraction
 	if n.Kind == yaml.ScalarNode && !cut && n.Decode(reflect.New(t).Interface()) == nil {
-		return nil
+		return c.checkEnum(n, t, path)
 	}
 	want := "a value of type " + t.String()
 	switch t.Kind() {
@@ -193,6 +198,20 @@ func (c *checker) checkScalar(n *yaml.Node, t reflect.Type, path string) error {
 	return c.doc.errorf(n, "%s must be %s, not %s", subject(path), want, kindOf(n))
 }
 
+func (c *checker) checkEnum(n *yaml.Node, t reflect.Type, path string) error {
+	if !t.Implements(enumType) || n.Value == "" {
+		return nil
+	}
+	values := reflect.Zero(t).Interface().(Enum).Values()
+	if slices.Contains(values, n.Value) {
+		return nil
+	}
+	if hint := Closest(n.Value, values); hint != "" {
+		return c.doc.errorf(n, "%s cannot be %q; did you mean %q?", subject(path), shorten(n.Value), hint)
+	}
+	return c.doc.errorf(n, "%s cannot be %q; use one of %s", subject(path), shorten(n.Value), strings.Join(values, ", "))
+}
+
 func isInteger(k reflect.Kind) bool { return reflect.Int <= k && k <= reflect.Uint64 }
 
 // checkSelf asks a type that decodes itself, and keeps its own words.
@@ -205,11 +224,11 @@ func (c *checker) checkSelf(n *yaml.Node, t reflect.Type, path string) error {
 	if errors.As(err, &own) {
 		return err
 	}
-	fault := libraryError(c.doc.file, err)
+	fault := libraryError(c.doc.origin, err)
 	if fault.Line == 0 {
 		fault.Line = n.Line
 	}
-	fault.Msg = subject(path) + ": " + fault.Msg
+	fault.Text = subject(path) + ": " + fault.Text
 	return fault
 }
 
@@ -251,91 +270,4 @@ func (c *checker) findKey(key string) string {
 		}
 	}
 	return ""
-}
-
-// fieldByKey finds the field of struct t that a YAML key fills.
-func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
-	for f := range fields(t) {
-		if yamlName(f) == key {
-			return f, true
-		}
-	}
-	return reflect.StructField{}, false
-}
-
-func fieldNames(t reflect.Type) []string {
-	var names []string
-	for f := range fields(t) {
-		names = append(names, yamlName(f))
-	}
-	return names
-}
-
-// fields yields the fields of t that YAML fills.
-func fields(t reflect.Type) func(yield func(reflect.StructField) bool) {
-	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			f := t.Field(i)
-			if !f.IsExported() || yamlName(f) == "-" {
-				continue
-			}
-			if !yield(f) {
-				return
-			}
-		}
-	}
-}
-
-func yamlName(f reflect.StructField) string {
-	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-	if name == "" {
-		return strings.ToLower(f.Name)
-	}
-	return name
-}
-
-func join(path, key string) string {
-	if path == "" {
-		return key
-	}
-	return path + "." + key
-}
-
-// subject names a place as the beginning of a sentence.
-func subject(path string) string {
-	if path == "" {
-		return "the document"
-	}
-	return path
-}
-
-func in(path string) string {
-	if path == "" {
-		return ""
-	}
-	return " in " + path
-}
-
-// kindOf names what stands in the document.
-func kindOf(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "a section of keys"
-	case yaml.SequenceNode:
-		return "a list"
-	default:
-		return strconv.Quote(shorten(n.Value))
-	}
-}
-
-func shorten(s string) string {
-	const most = 60
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most]) + "..."
-	}
-	return s
-}
-
-func example(names []string) string {
-	return strings.Join(names[:min(3, len(names))], ", ")
 }

@@ -1,5 +1,7 @@
 package strictyaml
 
+import "strings"
+
 // Closest returns the name that a typing mistake most likely meant, or "" when
 // none is near: at most one edit in three letters, and never more than three.
 // An edit is a letter too many, too few or another one, or two that changed
@@ -7,7 +9,7 @@ package strictyaml
 func Closest(typed string, names []string) string {
 	best, bestDistance := "", min(3, max(1, len(typed)/3))+1
 	for _, name := range names {
-		if d := distance(typed, name); d < bestDistance {
+		if d := distance(strings.ToLower(typed), name); d < bestDistance {
 			best, bestDistance = name, d
 		}
 	}

@@ -27,7 +27,12 @@ type target struct {
 	Named   map[string]kafka  `yaml:"named"`
 	Ignored string            `yaml:"-"`
 	Plain   string
+	Colour  colour `yaml:"colour"`
 }
+
+type colour string
+
+func (colour) Values() []string { return []string{"red", "green"} }
 
 type kafka struct {
 	Brokers []string `yaml:"brokers"`
@@ -64,12 +69,13 @@ kafka:
 other: {acks: all}
 named: {b: {brokers: [h:2]}}
 plain: x
+colour: green
 `), &got))
 	require.Equal(t, target{
 		Name: "12", Paths: []string{"a", "b c"}, Labels: map[string]string{"env": "prod", "n": "7"},
 		Wait: 250 * time.Millisecond, Count: 3, Small: -4, Tiny: 5, Ratio: 0.5, On: true, Size: 1 << 20,
 		Kafka: kafka{Brokers: []string{"h:1"}, Acks: "1"}, Other: &kafka{Acks: "all"},
-		Named: map[string]kafka{"b": {Brokers: []string{"h:2"}}}, Plain: "x",
+		Named: map[string]kafka{"b": {Brokers: []string{"h:2"}}}, Plain: "x", Colour: "green",
 	}, got)
 }
 
@@ -85,6 +91,34 @@ func TestDecodeReadsJSONWhateverItsIndentation(t *testing.T) {
 	var got target
 	require.NoError(t, strictyaml.Decode("key", []byte("{\n\t\"name\": \"w\\teb\",\n\t\"paths\":\t[\"/a\"]\n}\n"), &got))
 	require.Equal(t, target{Name: "w\teb", Paths: []string{"/a"}}, got)
+}
+
+func TestDecodeReadsJSONWithSurrogatePairs(t *testing.T) {
+	var got target
+	require.NoError(t, strictyaml.Decode("key", []byte(`{"name":"\ud83d\ude80\\ud83d\/","plain":"\u00e9"}`), &got))
+	require.Equal(t, target{Name: `🚀\ud83d/`, Plain: "é"}, got)
+}
+
+func TestTextIsTakenAsItStands(t *testing.T) {
+	var got target
+	require.NoError(t, strictyaml.Decode("a.yaml", []byte("name: 0x10\nplain: !!binary aGk=\npaths: [2026-01-02, yes]\n"), &got))
+	require.Equal(t, target{Name: "0x10", Plain: "aGk=", Paths: []string{"2026-01-02", "yes"}}, got)
+}
+
+func TestParseAllSplitsDocuments(t *testing.T) {
+	docs, err := strictyaml.ParseAll("a.yaml", []byte("---\nname: a\n---\n# b\nname: b\n"))
+	require.NoError(t, err)
+	require.Len(t, docs, 2)
+	require.Equal(t, []int{2, 5}, []int{docs[0].Line, docs[1].Line})
+	var got target
+	require.NoError(t, docs[1].Decode(&got))
+	require.Equal(t, target{Name: "b"}, got)
+
+	docs, err = strictyaml.ParseAll("a.yaml", []byte("# nothing\n"))
+	require.NoError(t, err)
+	require.Empty(t, docs)
+	_, err = strictyaml.ParseAll("a.yaml", []byte("name: a\n---\n---\nname: b\n"))
+	require.EqualError(t, err, `a.yaml:2: empty document; write keys there or remove its "---"`)
 }
 
 func TestDecodeFollowsAnchorsAndMergeKeys(t *testing.T) {
@@ -108,7 +142,7 @@ func TestDecodeRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"in a named section", "named:\n  x:\n    ack: 1\n", `a.yaml:3: unknown key "ack" in named.x; did you mean "acks"?`},
 		{"behind a pointer", "other:\n  ack: 1\n", `a.yaml:2: unknown key "ack" in other; did you mean "acks"?`},
 		{"in a merged section", "labels: {a: &x b}\nkafka:\n  <<: {ack: 1}\n", `a.yaml:3: unknown key "ack" in kafka; did you mean "acks"?`},
-		{"untagged and hidden fields", "ignored: 1\n", `a.yaml:1: unknown key "ignored"; the keys here are name, paths, labels, wait, count, small, tiny, ratio, on_demand, size, kafka, other, named, plain`},
+		{"untagged and hidden fields", "ignored: 1\n", `a.yaml:1: unknown key "ignored"; the keys here are name, paths, labels, wait, count, small, tiny, ratio, on_demand, size, kafka, other, named, plain, colour`},
 		{"key twice", "name: a\nname: b\n", `a.yaml:2: key "name" stands here and in line 1; keep one`},
 		{"name twice", "named:\n  a: {}\n  a: {}\n", `a.yaml:3: key "a" in named stands here and in line 2; keep one`},
 		{"text for a list", "paths: /var/log/*.log\n", `a.yaml:1: paths must be a list; write [/var/log/*.log]`},
@@ -126,13 +160,19 @@ func TestDecodeRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"text for a fraction", "ratio: x\n", `a.yaml:1: ratio must be a number, not "x"`},
 		{"text for a switch", "on_demand: maybe\n", `a.yaml:1: on_demand must be true or false, not "maybe"`},
 		{"type with its own words", "\nsize: 2MiB\n", `a.yaml:2: size: write it as 1MiB`},
+		{"word misspelled", "colour: rde\n", `a.yaml:1: colour cannot be "rde"; did you mean "red"?`},
+		{"word unknown", "colour: purple\n", `a.yaml:1: colour cannot be "purple"; use one of red, green`},
+		{"not UTF-8", "name: \xff\n", `a.yaml: not UTF-8 text; save it as UTF-8`},
 		{"whole document of a wrong kind", "- a\n", `a.yaml:1: the document must be a section with keys such as name, paths, labels, not a list`},
-		{"two documents", "name: a\n---\nname: b\n", `a.yaml:2: a second document starts here; one file holds one document`},
-		{"tab", "kafka:\n\tacks: 1\n", `a.yaml:2: a tab stands in the indentation; YAML wants spaces`},
-		{"broken YAML", "name: [a\n", `a.yaml:1: did not find expected ',' or ']'`},
+		{"two documents", "name: a\n---\nname: b\n", `a.yaml:3: a second document starts here; one file holds one document`},
+		{"tab", "kafka:\n\tacks: 1\n", `a.yaml:2: broken YAML: found character that cannot start any token; indent with spaces, not with tabs`},
+		{"broken YAML", "name: [a\n", `a.yaml:1: broken YAML: did not find expected ',' or ']'; check the brackets, quotes and indentation around it`},
 		{"broken JSON", "{\n\"name\": }x", `a.yaml:2: broken JSON: invalid character '}' looking for beginning of value`},
 		{"section that holds itself", "named: &n\n  a: {<<: *n}\n", `a.yaml:`},
-		{"alias of nothing", "name: *gone\n", `a.yaml: unknown anchor 'gone' referenced`},
+		{"alias of nothing", "name: *gone\n", `a.yaml:1: broken YAML: unknown anchor 'gone' referenced; quote a value that starts with *`},
+		{"colon in a value", "name: a: b\n", `a.yaml:1: broken YAML: mapping values are not allowed in this context; check the indentation, and quote a value that holds ": "`},
+		{"glob as an alias", "name: x\npaths:\n- *.log\n", `a.yaml:3: broken YAML: did not find expected alphabetic or numeric character; quote a value that starts with * or &`},
+		{"unknown alias further down", "name: x\npaths: [*gone]\n", `a.yaml:2: broken YAML: unknown anchor`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := strictyaml.Decode("a.yaml", []byte(tc.in), new(target))

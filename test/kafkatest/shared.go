@@ -129,6 +129,8 @@ type counter struct {
 var used counter
 
 func (c *counter) add(t testing.TB) {
+	t.Helper()
+	t.Logf("using real Apache Kafka %s", localkafka.Version) // test/report counts these lines
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.tests == nil {
