@@ -83,12 +83,6 @@ func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	desired, refused := s.desiredLocked()
-	for name, r := range refused {
-		if old, known := s.refused[name]; !known || old.Refusal != r.Refusal {
-			s.log.Warn("task refused", "task", name, "source", r.source, "origin", r.Origin, "error", r.Error,
-				"last_good_version_runs", hasKey(desired, name))
-		}
-	}
 	s.refused = refused
 	for name, k := range s.keepers {
 		if _, ok := desired[name]; !ok {
@@ -111,8 +105,6 @@ func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-func hasKey[V any](m map[string]V, k string) bool { _, ok := m[k]; return ok }
-
 func (s *Supervisor) desiredLocked() (map[string]want, map[string]refusal) {
 	desired, refused := map[string]want{}, map[string]refusal{}
 	for _, source := range s.order {
@@ -122,8 +114,12 @@ func (s *Supervisor) desiredLocked() (map[string]want, map[string]refusal) {
 		}
 		for _, t := range snap.Tasks {
 			if first, taken := desired[t.Name]; taken {
-				refused[t.Name] = refusal{task.Refusal{Name: t.Name, Origin: source,
+				r := refusal{task.Refusal{Name: t.Name, Origin: source,
 					Error: fmt.Sprintf("a task named %q is already defined by %s; rename one of them", t.Name, first.source)}, source}
+				if s.refused[t.Name] != r { // other refusals are logged by their source
+					s.log.Warn("task refused", "task", t.Name, "source", source, "error", r.Error)
+				}
+				refused[t.Name] = r
 				continue
 			}
 			desired[t.Name] = want{task: t, source: source, revision: snap.Revision}
