@@ -1,0 +1,55 @@
+package configs
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"logferry/agent"
+	"logferry/agent/task"
+)
+
+var fence = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+
+func readme(t *testing.T) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "README.md"))
+	require.NoError(t, err)
+	return b
+}
+
+func TestExamplesOfTheREADMEAreValid(t *testing.T) {
+	blocks := fence.FindAllSubmatch(readme(t), -1)
+	require.NotEmpty(t, blocks)
+	for _, m := range blocks {
+		kind, _, _ := bytes.Cut(m[1], []byte("\n"))
+		switch string(kind) {
+		case "# agent.yaml":
+			path := filepath.Join(t.TempDir(), "agent.yaml")
+			require.NoError(t, os.WriteFile(path, m[1], 0o600))
+			cfg, err := agent.LoadConfig(path, nil)
+			require.NoError(t, err)
+			cfg.SetDefaults()
+			require.NoError(t, cfg.Validate())
+		case "# task":
+			_, err := task.DecodeOne(m[1], "README.md", "example")
+			require.NoError(t, err)
+		default:
+			require.FailNow(t, "the first line of a yaml block says what it is: # agent.yaml or # task", "%s", m[1])
+		}
+	}
+}
+
+func TestTheREADMENamesEveryTaskKey(t *testing.T) {
+	text := string(readme(t))
+	for f := range reflect.TypeFor[task.Task]().Fields() {
+		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		require.Regexp(t, "(?m)^\\|[^|]*`"+key+"`", text, "key %s", key)
+	}
+}
