@@ -71,7 +71,7 @@ func loadCache(path string) (cacheBody, error) {
 	}
 	var file cacheFile
 	if err := json.Unmarshal(data, &file); err != nil {
-		return cacheBody{}, fmt.Errorf("read task cache: %w: %v", errDamaged, err)
+		return cacheBody{}, fmt.Errorf("read task cache: %w: %w", errDamaged, err)
 	}
 	if file.Version != cacheVersion {
 		return cacheBody{}, fmt.Errorf("read task cache: %w: version %d is not known, only %d", errDamaged, file.Version, cacheVersion)
@@ -81,7 +81,7 @@ func loadCache(path string) (cacheBody, error) {
 	}
 	var body cacheBody
 	if err := json.Unmarshal(file.Body, &body); err != nil {
-		return cacheBody{}, fmt.Errorf("read task cache: %w: %v", errDamaged, err)
+		return cacheBody{}, fmt.Errorf("read task cache: %w: %w", errDamaged, err)
 	}
 	return body, nil
 }

@@ -13,9 +13,11 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // FileName is the database's name below state_dir.
@@ -52,9 +54,11 @@ type Store struct {
 	log      *slog.Logger
 	metrics  *Metrics
 
-	mu    sync.Mutex
-	dirty map[fileKey]Source // nil Source: delete
-	flush sync.Mutex         // one flush at a time
+	flush sync.Mutex // one flush at a time
+
+	mu       sync.Mutex
+	dirty    map[fileKey]Source // nil Source: delete
+	flushing map[fileKey]Source // taken by a flush that is under way
 
 	delivered atomic.Int64  // bytes since the last flush
 	early     chan struct{} // asks for one before its time
@@ -109,14 +113,15 @@ func openChecked(path string) (db *bolt.DB, err error) {
 	}()
 	db, err = bolt.Open(path, 0o640, &bolt.Options{Timeout: lockTimeout})
 	switch {
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%s is in use by another agent; give each agent its own state_dir", path)
-	case errors.Is(err, bolt.ErrInvalid), errors.Is(err, bolt.ErrChecksum), errors.Is(err, bolt.ErrVersionMismatch):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	case err != nil:
 		var pathErr *os.PathError
-		if errors.As(err, &pathErr) {
-			return nil, err
+		var errno syscall.Errno
+		if errors.As(err, &pathErr) || errors.As(err, &errno) {
+			return nil, err // the system's fault, not the content's
 		}
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
@@ -210,19 +215,22 @@ func (s *Store) Sync() error {
 		s.mu.Unlock()
 		return nil
 	}
-	s.dirty = make(map[fileKey]Source, len(marks))
+	s.dirty, s.flushing = make(map[fileKey]Source), marks
 	s.mu.Unlock()
 
 	err := s.db.Update(func(tx *bolt.Tx) error { return writeMarks(tx, marks) })
+	s.mu.Lock()
+	s.flushing = nil
 	if err != nil {
-		s.metrics.errors.Inc()
-		s.mu.Lock()
 		for k, src := range marks {
 			if _, newer := s.dirty[k]; !newer {
 				s.dirty[k] = src
 			}
 		}
-		s.mu.Unlock()
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.metrics.errors.Inc()
 		return fmt.Errorf("write checkpoints: %w", err)
 	}
 	s.metrics.flushes.Inc()
@@ -259,6 +267,7 @@ func (s *Store) Load(task string) (map[FileID]State, error) {
 	if err := s.Sync(); err != nil {
 		s.log.Warn("checkpoints are read back before all of them could be written", "error", err)
 	}
+	marks := s.marks(task) // before the look into the database: what is flushed meanwhile is found in both
 	out := map[FileID]State{}
 	err := s.db.View(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketFiles).Bucket([]byte(task))
@@ -283,19 +292,29 @@ func (s *Store) Load(task string) (map[FileID]State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load checkpoints of task %s: %w", task, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k, src := range s.dirty {
-		if k.task != task {
-			continue
-		}
+	for id, src := range marks {
 		if src == nil {
-			delete(out, k.id)
+			delete(out, id)
 		} else {
-			out[k.id] = src.Checkpoint()
+			out[id] = src.Checkpoint()
 		}
 	}
 	return out, nil
+}
+
+// marks lists what of a task has not reached the disk yet.
+func (s *Store) marks(task string) map[FileID]Source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[FileID]Source{}
+	for _, m := range []map[fileKey]Source{s.flushing, s.dirty} {
+		for k, src := range m {
+			if k.task == task {
+				out[k.id] = src
+			}
+		}
+	}
+	return out
 }
 
 // Get returns what is stored of one file of a task, a mark not yet flushed
@@ -303,6 +322,9 @@ func (s *Store) Load(task string) (map[FileID]State, error) {
 func (s *Store) Get(task string, id FileID) (st State, ok bool) {
 	s.mu.Lock()
 	src, marked := s.dirty[fileKey{task, id}]
+	if !marked {
+		src, marked = s.flushing[fileKey{task, id}]
+	}
 	s.mu.Unlock()
 	if marked {
 		if src == nil {

@@ -36,6 +36,8 @@ var (
 	ErrNotRegular = errors.New("not a regular file")
 	// ErrOther means that the name leads to another file than the one asked for.
 	ErrOther = errors.New("another file has this name now")
+	// ErrNotAllowed refuses a file that the task may not read.
+	ErrNotAllowed = errors.New("not allowed")
 	// ErrTruncated means that the file is shorter than what was read of it.
 	ErrTruncated = errors.New("file was truncated")
 )
@@ -80,6 +82,7 @@ type File struct {
 	moved   time.Time
 	done    bool
 	rotated bool
+	gone    bool // forgotten by the store
 }
 
 // Open opens the regular file at path and starts at its beginning. src.File is
@@ -111,7 +114,10 @@ func (f *File) open() error {
 		_ = unix.Close(fd)
 		return ErrOther
 	}
-	f.id, f.fd, f.size = id, fd, st.Size
+	if f.id == (checkpoint.FileID{}) {
+		f.id = id // written once: ID is asked for from anywhere
+	}
+	f.fd, f.size = fd, st.Size
 	return nil
 }
 
@@ -156,12 +162,15 @@ func checkOpened(fd int, path string, allow func(string) error) error {
 	if err != nil {
 		return fmt.Errorf("resolve %s: %w", path, err)
 	}
-	return allow(resolved)
+	if err := allow(resolved); err != nil {
+		return fmt.Errorf("open %s: %w: %w", path, ErrNotAllowed, err)
+	}
+	return nil
 }
 
 // StatID is the identity in a stat result.
 func StatID(st *unix.Stat_t) checkpoint.FileID {
-	return checkpoint.FileID{Dev: uint64(st.Dev), Ino: st.Ino}
+	return checkpoint.FileID{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // other systems have other types
 }
 
 func fstat(fd int) (st unix.Stat_t, err error) {
@@ -247,14 +256,35 @@ func (f *File) Close() {
 }
 
 // Reopen opens the file again where it was last seen. ErrOther means that it
-// has been renamed or replaced; a not-exist error that the name is gone.
+// has been renamed or replaced, also by a file that uses its inode again; a
+// not-exist error that the name is gone; ErrTruncated that other bytes stand
+// where it was read before.
 func (f *File) Reopen() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fd >= 0 {
 		return nil
 	}
-	return f.open()
+	if err := f.open(); err != nil {
+		return err
+	}
+	if f.birth != 0 && birthTime(f.fd) != f.birth {
+		_ = unix.Close(f.fd)
+		f.fd = -1
+		return ErrOther
+	}
+	if f.head.Len > 0 && f.size >= int64(f.head.Len) && !f.holdsLocked(f.head, 0) ||
+		f.tail.Len > 0 && f.size >= f.tailAt && !f.holdsLocked(f.tail, f.tailAt-int64(f.tail.Len)) {
+		return ErrTruncated
+	}
+	return nil
+}
+
+// holdsLocked reports whether the bytes at an offset are those that a sum was
+// made of. A range that cannot be read is no proof of the contrary.
+func (f *File) holdsLocked(want checkpoint.Sum, at int64) bool {
+	got, ok := sumRange(f.fd, at, want.Len)
+	return !ok || got == want
 }
 
 // Renamed tells where the file can be opened from now on.
@@ -304,8 +334,11 @@ func (f *File) Grown() bool {
 	return err == nil && size != f.scan
 }
 
-// SizeDiffers reports whether a closed file's size is not what it was.
-func (f *File) SizeDiffers(size int64) bool { return size != f.scan }
+// Differs reports whether a closed file is not what it was, by the size and
+// the creation time (0: unknown) found under its name.
+func (f *File) Differs(size, birth int64) bool {
+	return size != f.scan || (f.birth != 0 && birth != 0 && birth != f.birth)
+}
 
 // SetRotated notes that the file was renamed or deleted, for Status.
 func (f *File) SetRotated() {
@@ -320,12 +353,27 @@ func (f *File) SeekToLastLine() {
 	f.mu.Lock()
 	fd, size := f.fd, f.size
 	f.mu.Unlock()
-	off := max(size-int64(f.deps.Frame.MaxBytes), 0)
-	buf := make([]byte, size-off)
-	n, err := preadFull(fd, buf, off)
-	end := size
-	if i := bytes.LastIndexByte(buf[:n], '\n'); err == nil && (i >= 0 || off == 0) {
-		end = off + int64(i) + 1
+	f.SeekTo(lastLine(fd, size, int64(f.deps.Frame.MaxBytes)))
+}
+
+// lastLine looks backwards from end for the last newline, most bytes at most,
+// and returns the offset behind it.
+func lastLine(fd int, end, most int64) int64 {
+	const step = 4 << 10
+	var buf [step]byte
+	for at := end; end-at < most; {
+		n := min(at, step)
+		at -= n
+		m, err := preadFull(fd, buf[:n], at)
+		if err != nil {
+			return end
+		}
+		if i := bytes.LastIndexByte(buf[:m], '\n'); i >= 0 {
+			return at + int64(i) + 1
+		}
+		if at == 0 {
+			return 0
+		}
 	}
-	f.SeekTo(end)
+	return end
 }

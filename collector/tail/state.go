@@ -21,12 +21,19 @@ func (f *File) trackerNow() *checkpoint.Tracker {
 // committed is called when acknowledgements moved tracker's offset.
 func (f *File) committed(tracker *checkpoint.Tracker) {
 	f.mu.Lock()
-	current := f.tracker == tracker
-	f.moved = time.Now()
-	f.mu.Unlock()
-	if current {
+	defer f.mu.Unlock()
+	if f.tracker == tracker && !f.gone {
+		f.moved = time.Now()
 		f.Mark()
 	}
+}
+
+// Forget removes what the store holds of a file that does not exist any more.
+func (f *File) Forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gone = true // an acknowledgement that is on its way must not bring it back
+	f.deps.Store.Delete(f.src.Task, f.id)
 }
 
 // Mark asks for the file's state to be stored at the next flush.
@@ -109,7 +116,7 @@ func (f *File) Resume(s checkpoint.State) bool {
 		}
 	}
 	f.mu.Lock()
-	f.moved, f.done = s.Updated, s.Done
+	f.moved = s.Updated
 	f.mu.Unlock()
 	f.SeekTo(s.Offset)
 	return true

@@ -50,7 +50,7 @@ func broken(imports map[string][]string) []string {
 	for pkg, deps := range imports {
 		for _, dep := range deps {
 			for _, r := range rules {
-				if below(pkg, r.from) && !below(pkg, r.except) && below(dep, r.to) && !(below(dep, r.from) && below(pkg, r.from)) {
+				if below(pkg, r.from) && !below(pkg, r.except) && below(dep, r.to) && !below(dep, r.from) {
 					out = append(out, fmt.Sprintf("%s imports %s: %s", pkg, dep, r.why))
 				}
 			}
