@@ -171,7 +171,7 @@ func (c *checker) taskFiles(ctx context.Context) {
 		c.ok("tasks.files", "no task yet in %s", strings.Join(c.cfg.Tasks.Files, ", "))
 		return
 	}
-	c.ok("tasks.files", "%d valid tasks in %s", len(snap.Tasks), strings.Join(c.cfg.Tasks.Files, ", "))
+	c.ok("tasks.files", "%s in %s", count(len(snap.Tasks), "valid task"), strings.Join(c.cfg.Tasks.Files, ", "))
 	c.tasks = append(c.tasks, snap.Tasks...)
 }
 
@@ -200,14 +200,11 @@ func (c *checker) paths(t task.Task) {
 		}
 		n++
 	}
-	switch n {
-	case 0:
+	if n == 0 {
 		c.ok("paths", "task %s: no file yet matches %s", t.Name, strings.Join(t.Paths, ", "))
-	case 1:
-		c.ok("paths", "task %s: 1 file", t.Name)
-	default:
-		c.ok("paths", "task %s: %d files", t.Name, n)
+		return
 	}
+	c.ok("paths", "task %s: %s", t.Name, count(n, "file"))
 }
 
 // excluded follows the rule of task.Task.Exclude.
@@ -251,7 +248,7 @@ func (c *checker) kafka(ctx context.Context, check, name string, cfg kafka.Confi
 		c.fail(exitFailed, check, fmt.Sprintf("%s: %v", addrs, err), "look into the brokers' log")
 		return
 	}
-	c.ok(check, "%s: %d brokers, %d topics", addrs, len(brokers), len(list))
+	c.ok(check, "%s: %s, %s", addrs, count(len(brokers), "broker"), count(len(list), "topic"))
 }
 
 // topic looks whether a task's topic exists or will be created.

@@ -36,7 +36,7 @@ func (c *checker) etcd(ctx context.Context) {
 		c.fail(exitFailed, "etcd", err.Error(), "")
 		return
 	}
-	c.ok("etcd", "%s: %d tasks below %s/tasks/", at, len(entries), e.Prefix)
+	c.ok("etcd", "%s: %s below %s/tasks/", at, count(len(entries), "task"), e.Prefix)
 	allow, err := task.NewAllowList(c.cfg.AllowPaths)
 	if err != nil {
 		c.fail(exitBadConfig, "allow_paths", err.Error(), "")

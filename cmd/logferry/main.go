@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
@@ -32,8 +33,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return a.execute(ctx, args)
 }
 
-// onStopSignals calls cancel at the first SIGINT or SIGTERM. The second one
-// is from someone who will not wait, and ends the process on the spot.
+// sameStop is how close together two signals are one wish: timeout(1) and a
+// terminal's Ctrl-C reach a process both directly and through its group.
+const sameStop = 500 * time.Millisecond
+
+// onStopSignals calls cancel at the first SIGINT or SIGTERM. A later one is
+// from someone who will not wait, and ends the process on the spot.
 func onStopSignals(cancel context.CancelFunc, stderr io.Writer) (stop func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -46,11 +51,17 @@ func onStopSignals(cancel context.CancelFunc, stderr io.Writer) (stop func()) {
 		case <-done:
 			return
 		}
-		select {
-		case s := <-signals:
-			fmt.Fprintf(stderr, "logferry: %s again: stopping at once\n", s)
-			os.Exit(exitFailed)
-		case <-done:
+		first := time.Now()
+		for {
+			select {
+			case s := <-signals:
+				if time.Since(first) >= sameStop {
+					fmt.Fprintf(stderr, "logferry: %s again: stopping at once\n", s)
+					os.Exit(exitFailed)
+				}
+			case <-done:
+				return
+			}
 		}
 	}()
 	return func() {

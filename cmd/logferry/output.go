@@ -69,3 +69,11 @@ func (a *app) say(o *outputFlag, format string, args ...any) {
 		fmt.Fprintf(a.out, format+"\n", args...)
 	}
 }
+
+// count writes a number with its noun: "1 task", "2 tasks".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

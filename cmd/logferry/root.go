@@ -134,6 +134,12 @@ Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 bad configuration.`,
 		a.consumeCmd(),
 		a.versionCmd(),
 	)
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = cobra.ArbitraryArgs, a.group
+		}
+	}
 	return root
 }
 

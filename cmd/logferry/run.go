@@ -79,7 +79,6 @@ environment (LOGFERRY_*), the environment beats the file. SIGHUP reads the task 
 	flags.StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "", "text or json")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print lines to standard output instead of sending them; no checkpoint is kept")
-	flags.Lookup("create-topic").NoOptDefVal = "0"
 	cmd.RunE = a.body(func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd, f) })
 	return cmd
 }
@@ -269,7 +268,20 @@ func (f *runFlags) tasks(cfg *agent.Config) ([]task.Task, error) {
 	}
 	t.SetDefaults()
 	if err := t.Validate(); err != nil {
-		return nil, usagef("the task of the flags is not valid: %w", err)
+		return nil, flagFault(err)
 	}
 	return []task.Task{t}, nil
+}
+
+// flagFault names the flag of the first problem with the flags' task.
+func flagFault(err error) error {
+	var problems task.Problems
+	if !errors.As(err, &problems) || len(problems) == 0 {
+		return usagef("the task of the flags is not valid: %w", err)
+	}
+	key, _, _ := strings.Cut(problems[0].Key, "[")
+	if key == "paths" {
+		key = "path"
+	}
+	return usagef("--%s: %s", key, problems[0].Text)
 }

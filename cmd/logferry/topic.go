@@ -64,7 +64,7 @@ func (a *app) topicCreateCmd() *cobra.Command {
 				return err
 			}
 			return a.show(output, d.Topic, func(tab *table) {
-				tab.row(fmt.Sprintf("created topic %s: %d partitions, replication factor %d", d.Name, d.Partitions, d.ReplicationFactor))
+				tab.row(fmt.Sprintf("created topic %s: %s, replication factor %d", d.Name, count(d.Partitions, "partition"), d.ReplicationFactor))
 			})
 		})
 	})
@@ -136,7 +136,7 @@ func (a *app) topicDescribeCmd() *cobra.Command {
 }
 
 func describeTopic(tab *table, d admin.Description) {
-	tab.row(fmt.Sprintf("%s: %d partitions, replication factor %d", d.Name, d.Partitions, d.ReplicationFactor))
+	tab.row(fmt.Sprintf("%s: %s, replication factor %d", d.Name, count(d.Partitions, "partition"), d.ReplicationFactor))
 	for _, key := range slices.Sorted(maps.Keys(d.Configs)) {
 		tab.row(fmt.Sprintf("  %s=%s", key, d.Configs[key]))
 	}

@@ -142,8 +142,11 @@ func (f *feeder) run(ctx context.Context, in io.Reader, client *admin.Client) er
 	f.feed(ctx, lines)
 	close(stop)
 
-	timer := time.AfterFunc(stopGrace+sendRetries*sendBackoff, client.Cut)
-	defer timer.Stop()
+	// A producer that is closed does not try again what fails meanwhile: the
+	// answers come first.
+	f.await(ctx)
+	cut := time.AfterFunc(stopGrace, client.Cut)
+	defer cut.Stop()
 	f.producer.AsyncClose()
 	f.drain()
 	switch {
@@ -170,6 +173,7 @@ func (f *feeder) feed(ctx context.Context, lines <-chan line) {
 		}
 		select {
 		case <-ctx.Done():
+			f.forget(next)
 			return
 		case input <- next:
 			next = nil
@@ -184,6 +188,34 @@ func (f *feeder) feed(ctx context.Context, lines <-chan line) {
 			next = f.take(l)
 		}
 		if f.stopErr != nil {
+			f.forget(next)
+			return
+		}
+	}
+}
+
+// forget drops a line that was read and never handed to the producer; it is
+// the last one pending.
+func (f *feeder) forget(next *sarama.ProducerMessage) {
+	if next != nil {
+		f.pending = f.pending[:len(f.pending)-1]
+		f.lines--
+	}
+}
+
+// await takes the answers to all that was sent. Once ctx has ended it gives up
+// after the grace.
+func (f *feeder) await(ctx context.Context) {
+	done, ended := ctx.Done(), (<-chan time.Time)(nil)
+	for len(f.pending) > 0 {
+		select {
+		case m := <-f.producer.Successes():
+			f.answer(m, nil)
+		case e := <-f.producer.Errors():
+			f.answer(e.Msg, e.Err)
+		case <-done:
+			done, ended = nil, time.After(stopGrace)
+		case <-ended:
 			return
 		}
 	}

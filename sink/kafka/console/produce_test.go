@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"logferry/sink/kafka/admin"
 )
@@ -217,4 +219,38 @@ func TestProduceNamesBrokersThatCannotBeReached(t *testing.T) {
 	err := Produce(context.Background(), cfg, ProduceOptions{Topic: "t"}, strings.NewReader("a\n"), func(Sent) error { return nil })
 	require.ErrorIs(t, err, admin.ErrUnreachable)
 	require.ErrorContains(t, err, "127.0.0.1:1")
+}
+
+func TestWhatIsTriedAgainAtTheEndOfTheInputIsDelivered(t *testing.T) {
+	for _, acks := range []string{"1", "all"} {
+		t.Run(acks, func(t *testing.T) {
+			topic := newTopic(t, 1)
+			refused := false
+			shared.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+				refused = true
+				r := req.(*kmsg.ProduceRequest)
+				resp := r.ResponseKind().(*kmsg.ProduceResponse)
+				for _, rt := range r.Topics {
+					st := kmsg.NewProduceResponseTopic()
+					st.Topic, st.TopicID = rt.Topic, rt.TopicID
+					for _, rp := range rt.Partitions {
+						sp := kmsg.NewProduceResponseTopicPartition()
+						sp.Partition, sp.ErrorCode = rp.Partition, int16(sarama.ErrNotLeaderForPartition)
+						st.Partitions = append(st.Partitions, sp)
+					}
+					resp.Topics = append(resp.Topics, st)
+				}
+				return resp, nil, true // once: the next request is served
+			})
+			cfg := config()
+			cfg.Acks = acks
+			var got []Sent
+			err := Produce(context.Background(), cfg, ProduceOptions{Topic: topic}, strings.NewReader("a\nb\n"),
+				func(s Sent) error { got = append(got, s); return nil })
+			require.NoError(t, err)
+			require.Len(t, got, 2)
+			require.True(t, refused)
+			require.Equal(t, []string{"a", "b"}, values(readAll(t, topic)))
+		})
+	}
 }

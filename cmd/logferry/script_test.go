@@ -1,0 +1,128 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/goleak"
+
+	"logferry/test/etcdtest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){"logferry": main})
+}
+
+type leakChecked struct{ m *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.m.Run()
+	// sarama's metrics library keeps one ticking goroutine for the process.
+	err := goleak.Find(goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
+	if err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	return code
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// world is one fake Kafka and one real etcd for all scripts of a test.
+type world struct{ brokers, etcd string }
+
+func startWorld(t *testing.T) world {
+	t.Helper()
+	return world{brokers: strings.Join(startKafka(t), ","), etcd: strings.Join(etcdtest.Start(t).Endpoints(), ",")}
+}
+
+func startKafka(t *testing.T, opts ...kfake.Opt) []string {
+	t.Helper()
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{
+		kfake.NumBrokers(1),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}),
+	}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	return cluster.ListenAddrs()
+}
+
+// endAtOnce spares each program the second that the race detector waits at
+// its end.
+const endAtOnce = "GORACE=atexit_sleep_ms=0"
+
+// TestScriptsOffline needs nothing but the binary.
+func TestScriptsOffline(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata/script/offline",
+		Cmds:  scriptCommands,
+		Setup: func(e *testscript.Env) error { e.Vars = append(e.Vars, endAtOnce); return nil },
+	})
+}
+
+// TestScriptsOnline gives each script BROKERS, ETCD, and names of its own.
+func TestScriptsOnline(t *testing.T) {
+	w := startWorld(t)
+	// The group of scripts ends before the servers do.
+	t.Run("scripts", func(t *testing.T) {
+		testscript.Run(t, testscript.Params{
+			Dir:  "testdata/script/online",
+			Cmds: scriptCommands,
+			Setup: func(e *testscript.Env) error {
+				name := strings.NewReplacer("/", "-", " ", "-").Replace(strings.TrimPrefix(e.WorkDir, os.TempDir()))
+				name = strings.Trim(name, "-")
+				e.Vars = append(e.Vars, endAtOnce)
+				e.Setenv("BROKERS", w.brokers)
+				e.Setenv("ETCD", w.etcd)
+				e.Setenv("TOPIC", name)
+				e.Setenv("PREFIX", "/"+name)
+				return nil
+			},
+		})
+	})
+}
+
+var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"exits": exits,
+	"lines": lines,
+}
+
+// exits CODE PROGRAM ARGS... runs a program that must end with that code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// lines N stdout|stderr counts the lines of the last program's output.
+func lines(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: lines N stdout|stderr")
+	}
+	if got := strings.Count(ts.ReadFile(args[1]), "\n"); fmt.Sprint(got) != args[0] {
+		ts.Fatalf("%d lines on %s, want %s", got, args[1], args[0])
+	}
+}
