@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"logferry/test/agenttest"
 	"logferry/test/kafkatest"
 )
 
@@ -39,23 +40,23 @@ tasks:
 	write("logs/web.log", "before the first look\n")
 	write("logs/web-debug.log", "excluded\n")
 
-	agent := startAgent(t, "--config", filepath.Join(dir, "agent.yaml"))
-	eventually(t, "the file is found", patience, func() bool { return len(agent.files("web")) == 1 })
+	agent := agenttest.Start(t, "--config", filepath.Join(dir, "agent.yaml"))
+	agenttest.Eventually(t, "the file is found", agenttest.Patience, func() bool { return len(agent.Files("web")) == 1 })
 	appendLine(t, filepath.Join(dir, "logs", "web.log"), "one")
 	appendLine(t, filepath.Join(dir, "logs", "web-debug.log"), "excluded")
-	k.WaitCount(t, first, 1, patience)
+	k.WaitCount(t, first, 1, agenttest.Patience)
 	appendLine(t, filepath.Join(dir, "logs", "later.log"), "of a file that appeared later")
-	k.WaitCount(t, first, 2, patience)
+	k.WaitCount(t, first, 2, agenttest.Patience)
 	require.Equal(t, []string{"one", "of a file that appeared later"}, values(t, k, first))
 
 	write("tasks.d/web.yaml", task(second))
-	agent.signal(syscall.SIGHUP)
-	eventually(t, "the edited task runs", patience, func() bool {
-		st := agent.tasks()["web"]
+	agent.Signal(syscall.SIGHUP)
+	agenttest.Eventually(t, "the edited task runs", agenttest.Patience, func() bool {
+		st := agent.Tasks()["web"]
 		return st.State == "running" && st.Task.Topic == second
 	})
 	appendLine(t, filepath.Join(dir, "logs", "web.log"), "two")
-	k.WaitCount(t, second, 1, patience)
+	k.WaitCount(t, second, 1, agenttest.Patience)
 	require.Equal(t, []string{"two"}, values(t, k, second))
-	agent.terminate()
+	agent.Terminate()
 }

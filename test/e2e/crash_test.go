@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"logferry/test/agenttest"
 	"logferry/test/kafkatest"
 	"logferry/test/kafkatest/kafkaread"
 	"logferry/test/verify"
@@ -24,7 +25,7 @@ const (
 )
 
 // writeChunks writes in the background and closes reached[n] after chunk n.
-func writeChunks(w *logWriter) (reached []chan struct{}) {
+func writeChunks(w *agenttest.LogWriter) (reached []chan struct{}) {
 	reached = make([]chan struct{}, chunks+1)
 	for i := range reached {
 		reached[i] = make(chan struct{})
@@ -34,9 +35,9 @@ func writeChunks(w *logWriter) (reached []chan struct{}) {
 		defer tick.Stop()
 		for i := 1; i <= chunks; i++ {
 			<-tick.C
-			w.write(linesPerChunk)
+			w.Write(linesPerChunk)
 			if i%renameEvery == 0 {
-				w.rename()
+				w.Rename()
 			}
 			close(reached[i])
 		}
@@ -53,19 +54,6 @@ func delivered(t testing.TB, k *kafkatest.Cluster, topic string) verify.Report {
 	return c.Report()
 }
 
-// waitCommitted waits until the agent has no lag: everything is acknowledged.
-func waitCommitted(t testing.TB, p *agentProcess, task string) {
-	t.Helper()
-	eventually(t, "everything is committed", 2*patience, func() bool {
-		for _, f := range p.files(task) {
-			if f.LagBytes > 0 {
-				return false
-			}
-		}
-		return len(p.files(task)) > 0
-	})
-}
-
 func TestEachLineArrivesAcrossRotationsRestartsAKillAndAnOutage(t *testing.T) {
 	k := kafkatest.Start(t)
 	topic := k.NewTopic(t, 3)
@@ -74,23 +62,23 @@ func TestEachLineArrivesAcrossRotationsRestartsAKillAndAnOutage(t *testing.T) {
 		"--path", filepath.Join(dir, "logs", "*.log"), "--topic", topic,
 		"--brokers", strings.Join(k.Brokers(), ","), "--state-dir", filepath.Join(dir, "state"),
 	}
-	w := newLogWriter(t, filepath.Join(dir, "logs", "app.log"), 1)
+	w := agenttest.NewLogWriter(t, filepath.Join(dir, "logs", "app.log"), 1)
 	reached := writeChunks(w)
-	agent := startAgent(t, args...)
+	agent := agenttest.Start(t, args...)
 
 	// A clean stop; the file is renamed while the agent is down.
 	<-reached[55]
-	agent.terminate()
+	agent.Terminate()
 	<-reached[65]
-	agent = startAgent(t, args...)
+	agent = agenttest.Start(t, args...)
 
 	// A kill; the file is renamed while the agent is down. Sent again is what came
 	// since the last checkpoint, at most a second before, and what was in flight.
 	<-reached[95]
 	require.Zero(t, delivered(t, k, topic).Doubled, "nothing is doubled before the kill")
-	agent.kill()
+	agent.Kill()
 	<-reached[105]
-	agent = startAgent(t, args...)
+	agent = agenttest.Start(t, args...)
 	waitComplete(t, k, topic, 105*linesPerChunk)
 	doubled := delivered(t, k, topic).Doubled
 	t.Logf("%d lines were sent again after the kill", doubled)
@@ -103,8 +91,8 @@ func TestEachLineArrivesAcrossRotationsRestartsAKillAndAnOutage(t *testing.T) {
 	k.Restart(t, 0)
 	<-reached[chunks]
 	waitComplete(t, k, topic, chunks*linesPerChunk)
-	waitCommitted(t, agent, "flags")
-	agent.terminate()
+	agent.WaitCommitted("flags")
+	agent.Terminate()
 
 	report := delivered(t, k, topic)
 	t.Log(report)
@@ -119,7 +107,7 @@ func waitComplete(t testing.TB, k *kafkatest.Cluster, topic string, n uint64) {
 	r, err := kafkaread.Open(k.Brokers(), topic)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, r.Close()) }()
-	eventually(t, "each line is in the topic", 3*patience, func() bool {
+	agenttest.Eventually(t, "each line is in the topic", 3*agenttest.Patience, func() bool {
 		err := r.Drain(t.Context(), func(rec kafkaread.Record) error {
 			c.Add(rec.Partition, rec.Offset, rec.Value)
 			return nil
@@ -136,27 +124,27 @@ func TestLinesThatAppearWhileTheAgentIsStoppedAreRead(t *testing.T) {
 		"--path", filepath.Join(dir, "logs", "app.log"), "--topic", topic,
 		"--brokers", k.Brokers()[0], "--state-dir", filepath.Join(dir, "state"),
 	}
-	w := newLogWriter(t, filepath.Join(dir, "logs", "app.log"), 1)
-	w.write(1000)
-	agent := startAgent(t, args...)
-	k.WaitCount(t, topic, 1000, patience)
-	agent.terminate()
+	w := agenttest.NewLogWriter(t, filepath.Join(dir, "logs", "app.log"), 1)
+	w.Write(1000)
+	agent := agenttest.Start(t, args...)
+	k.WaitCount(t, topic, 1000, agenttest.Patience)
+	agent.Terminate()
 	for range 3 { // three generations come while nobody looks
-		w.write(1000)
-		w.rename()
+		w.Write(1000)
+		w.Rename()
 	}
-	w.write(500)
-	_, err := w.f.WriteString("a line without its newline")
+	w.Write(500)
+	_, err := w.File.WriteString("a line without its newline")
 	require.NoError(t, err)
-	agent = startAgent(t, args...)
-	k.WaitCount(t, topic, 4500, patience)
-	agent.terminate()
-	_, err = w.f.WriteString(" gets it later\n")
+	agent = agenttest.Start(t, args...)
+	k.WaitCount(t, topic, 4500, agenttest.Patience)
+	agent.Terminate()
+	_, err = w.File.WriteString(" gets it later\n")
 	require.NoError(t, err)
-	agent = startAgent(t, args...)
-	k.WaitCount(t, topic, 4501, patience)
-	waitCommitted(t, agent, "flags")
-	agent.terminate()
+	agent = agenttest.Start(t, args...)
+	k.WaitCount(t, topic, 4501, agenttest.Patience)
+	agent.WaitCommitted("flags")
+	agent.Terminate()
 
 	c := verify.New()
 	c.Expect(1, 0, 4500)

@@ -9,16 +9,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"logferry/test/agenttest"
 	"logferry/test/kafkatest"
 )
-
-// agentBinary is built once for all tests of this package.
-var agentBinary string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "logferry-e2e-")
 	if err == nil {
-		agentBinary, err = buildAgent(dir)
+		err = agenttest.Build(dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

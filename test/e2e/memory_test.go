@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"logferry/test/agenttest"
 	"logferry/test/kafkatest"
 	"logferry/test/kafkatest/kafkaread"
 	"logferry/test/verify"
@@ -26,18 +27,18 @@ func TestMemoryStaysBoundedWhileKafkaIsSlow(t *testing.T) {
 	k.LimitProducers(t, slowKafka)
 	topic := k.NewTopic(t, 3)
 	dir := t.TempDir()
-	w := newLogWriter(t, filepath.Join(dir, "logs", "app.log"), 1)
-	w.write(benchLines)
+	w := agenttest.NewLogWriter(t, filepath.Join(dir, "logs", "app.log"), 1)
+	w.Write(benchLines)
 
-	agent := startAgent(t, "--path", filepath.Join(dir, "logs", "*.log"), "--topic", topic,
+	agent := agenttest.Start(t, "--path", filepath.Join(dir, "logs", "*.log"), "--topic", topic,
 		"--brokers", k.Brokers()[0], "--state-dir", filepath.Join(dir, "state"))
 	var buffered float64
-	eventually(t, "all lines are acknowledged", 5*patience, func() bool {
-		buffered = max(buffered, agent.metric("logferry_buffered_bytes"))
-		return agent.metric("logferry_acked_records_total") >= benchLines
+	agenttest.Eventually(t, "all lines are acknowledged", 5*agenttest.Patience, func() bool {
+		buffered = max(buffered, agent.Metric("logferry_buffered_bytes"))
+		return agent.Metric("logferry_acked_records_total") >= benchLines
 	})
-	peak := agent.peakRSS()
-	agent.terminate()
+	peak := agent.PeakRSS()
+	agent.Terminate()
 	t.Logf("peak RSS %d MiB, most bytes buffered %.1f MiB", peak>>20, buffered/(1<<20))
 	require.Less(t, peak, int64(128<<20))
 

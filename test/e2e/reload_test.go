@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"logferry/test/agenttest"
 	"logferry/test/etcdtest"
 	"logferry/test/kafkatest"
 )
@@ -62,9 +63,9 @@ func values(t testing.TB, k *kafkatest.Cluster, topic string) []string {
 }
 
 // started maps each file of a task to the moment its tailer began.
-func started(p *agentProcess, task string) map[string]string {
+func started(p *agenttest.Process, task string) map[string]string {
 	out := map[string]string{}
-	for _, f := range p.files(task) {
+	for _, f := range p.Files(task) {
 		out[f.Path] = f.Started.String()
 	}
 	return out
@@ -83,63 +84,63 @@ func TestTasksAreHotReloadedFromEtcd(t *testing.T) {
 	putTask(t, etcd, "steady", task(steady, a))
 
 	config := writeConfig(t, dir, k.Brokers()[0], etcd.Endpoints())
-	agent := startAgent(t, "--config", config)
-	k.WaitCount(t, a, 1, patience)
+	agent := agenttest.Start(t, "--config", config)
+	k.WaitCount(t, a, 1, agenttest.Patience)
 	before := started(agent, "steady")
-	beforeTask := agent.tasks()["steady"].Started
+	beforeTask := agent.Tasks()["steady"].Started
 
 	// put
 	putTask(t, etcd, "edited", task(edited, b))
-	k.WaitCount(t, b, 1, patience)
+	k.WaitCount(t, b, 1, agenttest.Patience)
 
 	// edit: it goes on at the committed offset, in the other topic
 	putTask(t, etcd, "edited", task(edited, c))
-	eventually(t, "the edited task runs with its new topic", patience, func() bool {
-		st := agent.tasks()["edited"]
+	agenttest.Eventually(t, "the edited task runs with its new topic", agenttest.Patience, func() bool {
+		st := agent.Tasks()["edited"]
 		return st.State == "running" && st.Task.Topic == c
 	})
 	appendLine(t, edited, "edited 2")
-	k.WaitCount(t, c, 1, patience)
+	k.WaitCount(t, c, 1, agenttest.Patience)
 	require.Equal(t, []string{"edited 2"}, values(t, k, c))
 	require.Equal(t, []string{"edited 1"}, values(t, k, b))
 
 	// a bad edit is refused with its reason, and the last good version runs
 	putTask(t, etcd, "edited", `{"paths":["/etc/passwd"],"topic":"x"}`)
-	eventually(t, "the bad edit is refused", patience, func() bool { return agent.tasks()["edited"].Refused })
-	require.Contains(t, agent.tasks()["edited"].Error, "allow_paths")
-	require.Zero(t, agent.metric("logferry_config_last_reload_successful"))
+	agenttest.Eventually(t, "the bad edit is refused", agenttest.Patience, func() bool { return agent.Tasks()["edited"].Refused })
+	require.Contains(t, agent.Tasks()["edited"].Error, "allow_paths")
+	require.Zero(t, agent.Metric("logferry_config_last_reload_successful"))
 	appendLine(t, edited, "edited 3")
-	k.WaitCount(t, c, 2, patience)
+	k.WaitCount(t, c, 2, agenttest.Patience)
 	putTask(t, etcd, "edited", task(edited, c))
-	eventually(t, "the task is taken again", patience, func() bool { return !agent.tasks()["edited"].Refused })
+	agenttest.Eventually(t, "the task is taken again", agenttest.Patience, func() bool { return !agent.Tasks()["edited"].Refused })
 
 	// delete
 	etcd.Delete(t, "/logferry/tasks/edited")
-	eventually(t, "the deleted task is gone", patience, func() bool { _, ok := agent.tasks()["edited"]; return !ok })
+	agenttest.Eventually(t, "the deleted task is gone", agenttest.Patience, func() bool { _, ok := agent.Tasks()["edited"]; return !ok })
 
 	// etcd stopped: shipping goes on; a change made meanwhile is picked up
 	etcd.Stop(t, 0)
 	appendLine(t, steady, "steady 2")
-	k.WaitCount(t, a, 2, patience)
-	eventually(t, "the lost etcd is seen", patience, func() bool { return agent.metric("logferry_etcd_connected") == 0 })
+	k.WaitCount(t, a, 2, agenttest.Patience)
+	agenttest.Eventually(t, "the lost etcd is seen", agenttest.Patience, func() bool { return agent.Metric("logferry_etcd_connected") == 0 })
 	appendLine(t, steady, "steady 3")
-	k.WaitCount(t, a, 3, patience)
+	k.WaitCount(t, a, 3, agenttest.Patience)
 	etcd.Restart(t, 0)
 	putTask(t, etcd, "edited", task(edited, b))
-	eventually(t, "the change is picked up", patience, func() bool { return agent.tasks()["edited"].State == "running" })
-	eventually(t, "etcd is seen again", patience, func() bool { return agent.metric("logferry_etcd_connected") == 1 })
+	agenttest.Eventually(t, "the change is picked up", agenttest.Patience, func() bool { return agent.Tasks()["edited"].State == "running" })
+	agenttest.Eventually(t, "etcd is seen again", agenttest.Patience, func() bool { return agent.Metric("logferry_etcd_connected") == 1 })
 
 	// the other task was never touched
 	require.Equal(t, before, started(agent, "steady"))
-	require.Equal(t, beforeTask, agent.tasks()["steady"].Started)
-	agent.terminate()
+	require.Equal(t, beforeTask, agent.Tasks()["steady"].Started)
+	agent.Terminate()
 
 	// started with etcd down, the agent ships from its cache
 	etcd.Stop(t, 0)
-	agent = startAgent(t, "--config", config)
+	agent = agenttest.Start(t, "--config", config)
 	appendLine(t, steady, "steady 4")
-	k.WaitCount(t, a, 4, patience)
+	k.WaitCount(t, a, 4, agenttest.Patience)
 	require.Equal(t, []string{"steady 1", "steady 2", "steady 3", "steady 4"}, values(t, k, a))
-	agent.terminate()
+	agent.Terminate()
 	etcd.Restart(t, 0)
 }

@@ -1,4 +1,6 @@
-package e2e
+// Package agenttest runs the agent's binary as users run it: as a process of
+// its own that is stopped, killed and looked at from outside.
+package agenttest
 
 import (
 	"bufio"
@@ -19,21 +21,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const patience = time.Minute
+// Patience bounds each wait.
+const Patience = time.Minute
 
-// buildAgent builds the binary as users get it: static and stripped.
-func buildAgent(dir string) (string, error) {
+// binary is what Start runs; Build sets it.
+var binary string
+
+// Build builds the binary as users get it, static and stripped, into dir. It
+// is for TestMain.
+func Build(dir string) error {
 	bin := filepath.Join(dir, "logferry")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "logferry/cmd/logferry")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the agent: %w\n%s", err, out)
+		return fmt.Errorf("build the agent: %w\n%s", err, out)
 	}
-	return bin, nil
+	binary = bin
+	return nil
 }
 
-// agentProcess is one run of the agent's binary.
-type agentProcess struct {
+// Process is one run of the agent's binary.
+type Process struct {
 	t    testing.TB
 	cmd  *exec.Cmd
 	addr string // of its HTTP
@@ -43,37 +51,37 @@ type agentProcess struct {
 	lines []string
 }
 
-// startAgent starts `logferry run` and waits until it has logged its HTTP
+// Start starts `logferry run` and waits until it has logged its HTTP
 // address. The process is killed at the end of the test if it still runs.
-func startAgent(t testing.TB, args ...string) *agentProcess {
+func Start(t testing.TB, args ...string) *Process {
 	t.Helper()
 	args = append([]string{"run", "--log-format", "json", "--http", "127.0.0.1:0"}, args...)
-	cmd := exec.Command(agentBinary, args...)
+	cmd := exec.Command(binary, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	p := &agentProcess{t: t, cmd: cmd, done: make(chan struct{})}
+	p := &Process{t: t, cmd: cmd, done: make(chan struct{})}
 	addr := make(chan string, 1)
 	go p.read(stderr, addr)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-p.done
 		if t.Failed() {
-			t.Logf("log of the agent (%s):\n%s", strings.Join(args, " "), p.log())
+			t.Logf("log of the agent (%s):\n%s", strings.Join(args, " "), p.Log())
 		}
 	})
 	select {
 	case p.addr = <-addr:
 	case <-p.done:
-		require.FailNow(t, "the agent ended at once", p.log())
-	case <-time.After(patience):
-		require.FailNow(t, "the agent did not log its HTTP address", p.log())
+		require.FailNow(t, "the agent ended at once", p.Log())
+	case <-time.After(Patience):
+		require.FailNow(t, "the agent did not log its HTTP address", p.Log())
 	}
 	return p
 }
 
-func (p *agentProcess) read(stderr io.Reader, addr chan<- string) {
+func (p *Process) read(stderr io.Reader, addr chan<- string) {
 	defer close(p.done)
 	sc := bufio.NewScanner(stderr)
 	sc.Buffer(nil, 1<<20)
@@ -92,47 +100,52 @@ func (p *agentProcess) read(stderr io.Reader, addr chan<- string) {
 	_ = p.cmd.Wait()
 }
 
-func (p *agentProcess) log() string {
+// Log is what the agent has logged so far.
+func (p *Process) Log() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return strings.Join(p.lines, "\n")
 }
 
-func (p *agentProcess) signal(sig syscall.Signal) {
+// Signal sends a signal.
+func (p *Process) Signal(sig syscall.Signal) {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(sig))
 }
 
-// terminate asks the agent to stop and waits until it has.
-func (p *agentProcess) terminate() {
+// Terminate asks the agent to stop and waits until it has.
+func (p *Process) Terminate() {
 	p.t.Helper()
-	p.signal(syscall.SIGTERM)
-	p.waitExit()
-	require.Equal(p.t, 0, p.cmd.ProcessState.ExitCode(), p.log())
+	p.Signal(syscall.SIGTERM)
+	p.WaitExit()
+	require.Equal(p.t, 0, p.cmd.ProcessState.ExitCode(), p.Log())
 }
 
-func (p *agentProcess) kill() {
+// Kill sends SIGKILL and waits until the process is gone.
+func (p *Process) Kill() {
 	p.t.Helper()
-	p.signal(syscall.SIGKILL)
-	p.waitExit()
+	p.Signal(syscall.SIGKILL)
+	p.WaitExit()
 }
 
-func (p *agentProcess) waitExit() {
+// WaitExit waits until the process is gone.
+func (p *Process) WaitExit() {
 	p.t.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(patience):
-		require.FailNow(p.t, "the agent did not end", p.log())
+	case <-time.After(Patience):
+		require.FailNow(p.t, "the agent did not end", p.Log())
 	}
 }
 
-// eventually waits for a condition; what says what is waited for.
-func eventually(t testing.TB, what string, limit time.Duration, ok func() bool) {
+// Eventually waits for a condition; what says what is waited for.
+func Eventually(t testing.TB, what string, limit time.Duration, ok func() bool) {
 	t.Helper()
 	require.Eventually(t, ok, limit, 10*time.Millisecond, what)
 }
 
-func (p *agentProcess) get(path string, into any) {
+// Get reads JSON from the agent's HTTP.
+func (p *Process) Get(path string, into any) {
 	p.t.Helper()
 	resp, err := http.Get("http://" + p.addr + path)
 	require.NoError(p.t, err)
@@ -141,7 +154,8 @@ func (p *agentProcess) get(path string, into any) {
 	require.NoError(p.t, json.NewDecoder(resp.Body).Decode(into))
 }
 
-type taskStatus struct {
+// Task is what the API says of a task.
+type Task struct {
 	Name    string    `json:"name"`
 	State   string    `json:"state"`
 	Error   string    `json:"error"`
@@ -153,20 +167,22 @@ type taskStatus struct {
 	} `json:"task"`
 }
 
-func (p *agentProcess) tasks() map[string]taskStatus {
+// Tasks asks /api/v1/tasks, by name.
+func (p *Process) Tasks() map[string]Task {
 	p.t.Helper()
 	var body struct {
-		Tasks []taskStatus `json:"tasks"`
+		Tasks []Task `json:"tasks"`
 	}
-	p.get("/api/v1/tasks", &body)
-	out := map[string]taskStatus{}
+	p.Get("/api/v1/tasks", &body)
+	out := map[string]Task{}
 	for _, t := range body.Tasks {
 		out[t.Name] = t
 	}
 	return out
 }
 
-type fileStatus struct {
+// File is what the API says of a file.
+type File struct {
 	Task      string    `json:"task"`
 	Path      string    `json:"path"`
 	State     string    `json:"state"`
@@ -177,17 +193,18 @@ type fileStatus struct {
 	Started   time.Time `json:"started"`
 }
 
-func (p *agentProcess) files(task string) []fileStatus {
+// Files asks /api/v1/files for one task.
+func (p *Process) Files(task string) []File {
 	p.t.Helper()
 	var body struct {
-		Files []fileStatus `json:"files"`
+		Files []File `json:"files"`
 	}
-	p.get("/api/v1/files?task="+task, &body)
+	p.Get("/api/v1/files?task="+task, &body)
 	return body.Files
 }
 
-// metric sums the series of a metric.
-func (p *agentProcess) metric(name string) float64 {
+// Metric sums the series of a metric.
+func (p *Process) Metric(name string) float64 {
 	p.t.Helper()
 	resp, err := http.Get("http://" + p.addr + "/metrics")
 	require.NoError(p.t, err)
@@ -203,8 +220,8 @@ func (p *agentProcess) metric(name string) float64 {
 	return sum
 }
 
-// peakRSS is the most memory that the process has held, in bytes.
-func (p *agentProcess) peakRSS() int64 {
+// PeakRSS is the most memory that the process has held, in bytes.
+func (p *Process) PeakRSS() int64 {
 	p.t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	require.NoError(p.t, err)
@@ -217,4 +234,22 @@ func (p *agentProcess) peakRSS() int64 {
 	}
 	require.FailNow(p.t, "no VmHWM")
 	return 0
+}
+
+// PID is the process's id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// WaitCommitted waits until a task has files and no lag: everything in them
+// is acknowledged.
+func (p *Process) WaitCommitted(task string) {
+	p.t.Helper()
+	Eventually(p.t, "everything is committed", 2*Patience, func() bool {
+		files := p.Files(task)
+		for _, f := range files {
+			if f.LagBytes > 0 {
+				return false
+			}
+		}
+		return len(files) > 0
+	})
 }
