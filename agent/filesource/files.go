@@ -15,7 +15,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"logferry/agent/task"
-	"logferry/agent/task/strictyaml"
+	"logferry/internal/strictyaml"
 )
 
 // fileSet remembers the last good tasks of each file. It belongs to the
@@ -191,7 +191,7 @@ func readRegular(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot be read: %w; check its permissions", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	data, err := io.ReadAll(io.LimitReader(f, task.MaxBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("cannot be read: %w", err)

@@ -27,7 +27,7 @@ func ParseByteSize(s string) (ByteSize, error) {
 	digits := strings.TrimLeft(text, "0123456789")
 	number, unit := text[:len(text)-len(digits)], strings.TrimSpace(digits)
 	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil {
+	if err != nil || strings.HasPrefix(unit, ".") {
 		return 0, fmt.Errorf("must be a size in whole bytes such as 1048576, 64KiB or 1MiB, not %q", s)
 	}
 	if unit == "" {

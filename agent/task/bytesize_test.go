@@ -24,7 +24,7 @@ func TestByteSizeRefusesWhatIsNotASize(t *testing.T) {
 		"":           `must be a size in whole bytes such as 1048576, 64KiB or 1MiB, not ""`,
 		"-1":         `must be a size in whole bytes such as 1048576, 64KiB or 1MiB, not "-1"`,
 		"MiB":        `must be a size in whole bytes such as 1048576, 64KiB or 1MiB, not "MiB"`,
-		"1.5MiB":     `unknown unit in size "1.5MiB"; use B, KiB, MiB, GiB, TiB, KB, MB, GB or TB`,
+		"1.5MiB":     `must be a size in whole bytes such as 1048576, 64KiB or 1MiB, not "1.5MiB"`,
 		"1M":         `unknown unit in size "1M"; use B, KiB, MiB, GiB, TiB, KB, MB, GB or TB`,
 		"8388608TiB": `size "8388608TiB" is too large`,
 	} {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"logferry/agent/task/strictyaml"
+	"logferry/internal/strictyaml"
 )
 
 // MaxBytes is the largest text that Parse takes: one etcd value, or one file
@@ -21,16 +21,17 @@ type Definition struct {
 }
 
 // Parse decodes a text of one or more YAML documents, or one of JSON, into
-// what it defines. It refuses unknown and repeated keys, wrong types, unknown words,
-// empty documents, and texts longer than MaxBytes. The error is one
-// line, "ORIGIN:LINE: what is wrong; what to write instead", of type
+// what it defines. It refuses unknown and repeated keys, keys without a value,
+// wrong types, unknown words, anchors and aliases, empty documents, and texts
+// longer than MaxBytes. ${VAR} stays as it is. The error is one line,
+// "ORIGIN:LINE: what is wrong; what to write instead", of type
 // *strictyaml.Error.
 func Parse(data []byte, origin string) ([]Definition, error) {
 	if len(data) > MaxBytes {
 		return nil, &strictyaml.Error{Origin: origin, Text: fmt.Sprintf(
 			"is %d bytes long, the limit is %s; split it into several tasks", len(data), ByteSize(MaxBytes))}
 	}
-	docs, err := strictyaml.Parse(data, origin)
+	docs, err := strictyaml.ParseAll(origin, data)
 	if err != nil {
 		return nil, err
 	}
@@ -40,9 +41,10 @@ func Parse(data []byte, origin string) ([]Definition, error) {
 	defs := make([]Definition, len(docs))
 	for i, doc := range docs {
 		d := Definition{Origin: origin, Line: doc.Line}
-		if d.lines, err = doc.Decode(&d.Task); err != nil {
+		if err := doc.DecodePlain(&d.Task); err != nil {
 			return nil, err
 		}
+		d.lines = doc.Lines()
 		defs[i] = d
 	}
 	return defs, nil

@@ -85,6 +85,19 @@ func TestJSONMayEscapeCharactersAsSurrogatePairs(t *testing.T) {
 	require.Equal(t, []string{`/srv/🚀\ud83d/*.log`}, tasks[0].Paths)
 }
 
+func TestVariablesOfTheEnvironmentStayOutOfTasks(t *testing.T) {
+	t.Setenv("HOME_OF_LOGS", "/secret")
+	tasks, err := Decode([]byte("paths: ['${HOME_OF_LOGS}/*.log']\ntopic: t\n"), "x")
+	require.NoError(t, err)
+	require.Equal(t, []string{"${HOME_OF_LOGS}/*.log"}, tasks[0].Paths)
+}
+
+func TestJSONMayHoldCharactersThatYAMLTakesForLineBreaks(t *testing.T) {
+	tasks, err := Decode([]byte("{\"paths\":[\"/srv/\u0085\u2028\x7f*.log\"],\"topic\":\"t\"}"), "x")
+	require.NoError(t, err)
+	require.Equal(t, []string{"/srv/\u0085\u2028\x7f*.log"}, tasks[0].Paths)
+}
+
 func TestAFileMayHoldSeveralTasks(t *testing.T) {
 	defs, err := Parse([]byte("---\nname: a\npaths: [/a]\ntopic: a\n---\nname: b\npaths: [/b]\ntopic: b\n"), "two.yaml")
 	require.NoError(t, err)
@@ -101,36 +114,58 @@ func TestDecodeErrorsAreOneLineWithOriginLineAndRemedy(t *testing.T) {
 		{"paths: [/a]\n\ntopc: web\n", `f:3: unknown key "topc"; did you mean "topic"?`},
 		{"path: [/a]\n", `f:1: unknown key "path"; did you mean "paths"?`},
 		{"Topic: a\n", `f:1: unknown key "Topic"; did you mean "topic"?`},
-		{"dead_letter: {fiel: /x}\n", `f:1: unknown key "dead_letter.fiel"; did you mean "file"?`},
-		{"dead_letter: {x: /x}\n", `f:1: unknown key "dead_letter.x"; known keys are topic, file`},
-		{"paths: /var/log/*.log\n", `f:1: key "paths" must be a list, not a single value; write ["/var/log/*.log"]`},
-		{"topic: [a]\n", `f:1: key "topic" must be a single value, not a list`},
-		{"topic: a\ntopic: b\n", `f:2: key "topic" is given twice, first in line 1; remove one of them`},
-		{`{"topic":"a","topic":"b"}`, `f:1: key "topic" is given twice, first in line 1; remove one of them`},
-		{"topic:\n", `f:1: key "topic" has no value; give it one or remove it`},
-		{"paths:\n  - /a\n  -\n", `f:3: key "paths[1]" has no value; give it one or remove it`},
-		{"start: begining\n", `f:1: key "start" cannot be "begining"; it must be one of beginning, end`},
-		{"partitioner: hsah\n", `f:1: key "partitioner" cannot be "hsah"; it must be one of file, sticky, round_robin, random, hash, reference_hash, crc32, murmur2, manual`},
-		{"poll: maybe\n", `f:1: key "poll" must be true or false, not "maybe"`},
-		{"rotate_wait: 5\n", `f:1: key "rotate_wait" must be a duration such as 500ms, 5s or 1m30s, not "5"`},
-		{"partition: 99999999999\n", `f:1: key "partition" must be a whole number of at most 2147483647, not "99999999999"`},
-		{"max_line_bytes: 1M\n", `f:1: key "max_line_bytes": unknown unit in size "1M"; use B, KiB, MiB, GiB, TiB, KB, MB, GB or TB`},
-		{"create_topic: 3\n", `f:1: key "create_topic" must hold keys of its own (partitions, replication_factor), not a single value`},
-		{"just words\n", `f:1: must be keys with values such as "name: ...", not a single value`},
+		{"dead_letter: {fiel: /x}\n", `f:1: unknown key "fiel" in dead_letter; did you mean "file"?`},
+		{"dead_letter: {x: /x}\n", `f:1: unknown key "x" in dead_letter; the keys here are topic, file`},
+		{"topic: a\nfile: /x\n", `f:2: unknown key "file"; it belongs in dead_letter`},
+		{"partitions: 3\n", `f:1: unknown key "partitions"; it belongs in create_topic`},
+		{"dead_letter: {cluster: x}\n", `f:1: unknown key "cluster" in dead_letter; it belongs at the top level`},
+		{"paths: /var/log/*.log\n", `f:1: paths must be a list; write [/var/log/*.log]`},
+		{"paths: '*.log'\n", `f:1: paths must be a list; write ["*.log"]`},
+		{"topic: [a]\n", `f:1: topic must be text, not a list`},
+		{"topic: a\ntopic: b\n", `f:2: key "topic" is given twice, first in line 1; keep one`},
+		{`{"topic":"a","topic":"b"}`, `f:1: key "topic" is given twice, first in line 1; keep one`},
+		{"topic:\n", `f:1: topic is empty; give it a value or take the line out`},
+		{"paths: [/a]\ntopic: ~\n", `f:2: topic is empty; give it a value or take the line out`},
+		{`{"paths":["/a"],"topic":null}`, `f:1: topic is empty; give it a value or take the line out`},
+		{"dead_letter:\n", `f:1: dead_letter is empty; give it a value or take the line out`},
+		{"dead_letter:\n  topic:\n", `f:2: dead_letter.topic is empty; give it a value or take the line out`},
+		{"paths:\n  - /a\n  -\n", `f:3: paths[1] is empty; give it a value or take the line out`},
+		{"start: begining\n", `f:1: start cannot be "begining"; did you mean "beginning"?`},
+		{"start: middle\n", `f:1: start cannot be "middle"; use one of beginning, end`},
+		{"partitioner: hsah\n", `f:1: partitioner cannot be "hsah"; did you mean "hash"?`},
+		{"partitioner: none\n", `f:1: partitioner cannot be "none"; use one of file, sticky, round_robin, random, hash, reference_hash, crc32, murmur2, manual`},
+		{"poll: maybe\n", `f:1: poll must be true or false, not "maybe"`},
+		{"rotate_wait: 5\n", `f:1: rotate_wait must be a duration with a unit, such as 5s, 250ms or 2h, not "5"`},
+		{"partition: 99999999999\n", `f:1: partition must be a whole number of at most 2147483647, not "99999999999"`},
+		{"partition: 99999999999999999999\n", `f:1: partition must be a whole number of at most 2147483647, not "99999999999999999999"`},
+		{"partition: -2147483649\n", `f:1: partition must be a whole number of at least -2147483648, not "-2147483649"`},
+		{"partition: 1.5\n", `f:1: partition must be a whole number, not "1.5"`},
+		{"partition: 3.0\n", `f:1: partition must be a whole number, not "3.0"`},
+		{`{"partition":1e1}`, `f:1: partition must be a whole number, not "1e1"`},
+		{`{"partition":"3"}`, `f:1: partition must be a whole number, not text; write 3 without quotes`},
+		{"create_topic: {partitions: 3, replication_factor: 32768}\n", `f:1: create_topic.replication_factor must be a whole number of at most 32767, not "32768"`},
+		{"max_line_bytes: 1M\n", `f:1: max_line_bytes: unknown unit in size "1M"; use B, KiB, MiB, GiB, TiB, KB, MB, GB or TB`},
+		{"max_line_bytes: 1.5\n", `f:1: max_line_bytes: must be a size in whole bytes such as 1048576, 64KiB or 1MiB, not "1.5"`},
+		{"create_topic: 3\n", `f:1: create_topic must be a section with keys such as partitions, replication_factor, not "3"`},
+		{"just words\n", `f:1: the document must be a section with keys such as name, paths, exclude, not "just words"`},
 		{"", `f:1: empty, there is no task in it; write at least paths and topic`},
 		{"# nothing\n", `f:1: empty, there is no task in it; write at least paths and topic`},
 		{"topic: a\n---\n---\ntopic: b\n", `f:2: empty document; write keys there or remove its "---"`},
-		{"a: &x 1\ntopic: *x\n", `f:1: unknown key "a"; known keys are name, paths, exclude, topic, cluster, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, max_line_bytes, long_lines, keep_cr, key, partitioner, partition, create_topic, dead_letter`},
-		{"name: &x a\ntopic: *x\n", `f:2: key "topic" uses the alias *x; aliases are not supported, write the value out`},
-		{"topic: a\npaths: [*.log]\n", `f:2: not valid YAML: did not find expected alphabetic or numeric character; quote a value that starts with * or &`},
-		{"topic: a: b\n", `f:1: not valid YAML: mapping values are not allowed in this context; check the indentation, and quote a value that holds ": "`},
-		{"topic: a\n\tpaths: [x]\n", "f:2: not valid YAML: found a tab character that violates indentation; indent with spaces instead of tabs"},
-		{"topic: @a\n", "f:1: not valid YAML: found character that cannot start any token; indent with spaces instead of tabs, and quote a value that starts with % @ or `"},
+		{"a: &x 1\ntopic: *x\n", `f:1: unknown key "a"; the keys here are name, paths, exclude, topic, cluster, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, max_line_bytes, long_lines, keep_cr, key, partitioner, partition, create_topic, dead_letter`},
+		{"name: &x a\ntopic: *x\n", `f:1: name uses &x; anchors and aliases are not supported here, write the value out, or quote it if it starts with & or *`},
+		{"topic: &web\n", `f:1: topic uses &web; anchors and aliases are not supported here, write the value out, or quote it if it starts with & or *`},
+		{"<<: {topic: a}\n", `f:1: unknown key "<<"; the keys here are name, paths, exclude, topic, cluster, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, max_line_bytes, long_lines, keep_cr, key, partitioner, partition, create_topic, dead_letter`},
+		{"topic: a\npaths: [*.log]\n", `f:2: broken YAML: did not find expected alphabetic or numeric character; quote a value that starts with * or &`},
+		{"topic: a\npaths: [*log]\n", `f:2: broken YAML: unknown anchor 'log' referenced; quote a value that starts with *`},
+		{"topic: a: b\n", `f:1: broken YAML: mapping values are not allowed in this context; check the indentation, and quote a value that holds ": "`},
+		{"topic: a\n\tpaths: [x]\n", `f:2: broken YAML: found a tab character that violates indentation; indent with spaces, not with tabs`},
+		{"topic: @a\n", "f:1: broken YAML: found character that cannot start any token; quote a value that starts with %, @ or `"},
+		{"{\n\"topic\": }x", `f:2: broken JSON: invalid character '}' looking for beginning of value; check the commas, quotes and braces before it`},
 		{"topic: \xff\n", `f: not UTF-8 text; save it as UTF-8`},
 		{"topic: " + strings.Repeat("x", MaxBytes), `f: is 262151 bytes long, the limit is 256KiB; split it into several tasks`},
 	} {
 		_, err := Decode([]byte(c.text), "f")
-		require.EqualError(t, err, c.want)
+		require.EqualError(t, err, c.want, c.text)
 	}
 }
 
@@ -170,6 +205,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"paths":["/var/log/\ud83d\ude80*.log"],"topic":"web_log"}`))
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Add([]byte("---\n---\n"))
+	f.Add([]byte(`{"paths":["/a\u007f\u0085"],"topic":"t"}`))
 	f.Add([]byte("paths: [!!binary aGk=]\ntopic: !!int 5\n"))
 	allow, err := NewAllowList([]string{"/var/log/**"})
 	require.NoError(f, err)

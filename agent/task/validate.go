@@ -159,7 +159,7 @@ func (c *checker) words(t Task) {
 		{"key", string(t.Key), append(t.Key.Values(), string(KeyNone))},
 	} {
 		if !slices.Contains(w.allowed, w.value) {
-			c.add(w.key, "cannot be %q; it must be one of %s", w.value, strings.TrimSuffix(strings.Join(w.allowed, ", "), ", "))
+			c.add(w.key, "cannot be %q; use one of %s", w.value, strings.TrimSuffix(strings.Join(w.allowed, ", "), ", "))
 		}
 	}
 }

@@ -4,16 +4,18 @@ import (
 	"encoding"
 	"errors"
 	"reflect"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// maxDepth bounds merge keys and aliases that contain themselves.
-const maxDepth = 64
+// Bounds of what merge keys and aliases can ask for: how deep they nest, also
+// where one contains itself, and how many values they stand for in all.
+const (
+	maxDepth    = 64
+	maxRepeated = 100_000
+)
 
 var (
 	durationType    = reflect.TypeFor[time.Duration]()
@@ -26,35 +28,51 @@ var (
 type checker struct {
 	doc      *Document
 	rootType reflect.Type
+	plain    bool // the rules of DecodePlain hold
+	aliases  int  // how many aliases were followed to where the walk is
+	repeated int  // values met behind aliases so far
 }
 
 // check returns the first fault of n as a value of type t. path is where n
 // stands, "" for the whole document.
 func (c *checker) check(n *yaml.Node, t reflect.Type, path string, depth int) error {
-	if depth > maxDepth {
-		return c.doc.errorf(n, "%s is nested too deep, or contains itself", subject(path))
+	if err := c.checkPlain(n, path); err != nil {
+		return err
 	}
-	for n.Kind == yaml.AliasNode {
+	if n.Kind == yaml.AliasNode {
+		c.aliases++
+		defer func() { c.aliases-- }()
 		n = n.Alias
+	}
+	if c.aliases > 0 {
+		c.repeated++
+	}
+	switch {
+	case depth > maxDepth:
+		return c.doc.errorf(n, "%s is nested too deep, or contains itself; write it without aliases", subject(path))
+	case c.repeated > maxRepeated:
+		return c.doc.errorf(n, "aliases stand for more than %d values; use fewer of them", maxRepeated)
 	}
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if path != "" {
-		c.doc.lines[path] = n.Line
-	}
 	if t.Kind() == reflect.String && c.doc.expanded[n] {
 		n.Tag = "!!str" // what a variable holds is text, even where it looks like a number
 	}
-	if n.ShortTag() == "!!null" {
+	if isNull(n) {
 		return nil
 	}
-	if t.Kind() == reflect.String && n.Kind == yaml.ScalarNode {
-		n.Tag = "!!str"
-	}
+	return c.checkValue(n, t, path, depth)
+}
+
+func (c *checker) checkValue(n *yaml.Node, t reflect.Type, path string, depth int) error {
 	ptr := reflect.PointerTo(t)
+	ownText := ptr.Implements(textType) && n.Kind == yaml.ScalarNode
+	if n.Kind == yaml.ScalarNode && (ownText || t.Kind() == reflect.String) {
+		n.Tag = "!!str" // text is taken as it stands
+	}
 	switch {
-	case ptr.Implements(unmarshalerType), ptr.Implements(textType) && n.Kind == yaml.ScalarNode:
+	case ptr.Implements(unmarshalerType), ownText:
 		return c.checkSelf(n, t, path)
 	case t == durationType:
 		return c.checkDuration(n, path)
@@ -67,34 +85,95 @@ func (c *checker) check(n *yaml.Node, t reflect.Type, path string, depth int) er
 	case reflect.Slice:
 		return c.checkSlice(n, t, path, depth)
 	case reflect.Interface:
-		return nil
+		return c.checkInside(n, path)
 	default:
 		return c.checkScalar(n, t, path)
 	}
+}
+
+// checkPlain holds one value to the rules of DecodePlain.
+func (c *checker) checkPlain(n *yaml.Node, path string) error {
+	switch {
+	case !c.plain:
+		return nil
+	case reference(n) != "":
+		return c.doc.errorf(n, "%s uses %s; anchors and aliases are not supported here, write the value out, or quote it if it starts with & or *", subject(path), reference(n))
+	case isNull(n):
+		return c.emptyValue(n, path)
+	}
+	return nil
+}
+
+// checkInside holds all that n contains to the rules of DecodePlain, where no
+// type of ours looks into it.
+func (c *checker) checkInside(n *yaml.Node, path string) error {
+	if !c.plain {
+		return nil
+	}
+	for _, child := range n.Content {
+		if err := c.checkPlain(child, path); err != nil {
+			return err
+		}
+		if err := c.checkInside(child, path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) emptyValue(n *yaml.Node, path string) error {
+	return c.doc.errorf(n, "%s is empty; give it a value or take the line out", subject(path))
 }
 
 func (c *checker) checkStruct(n *yaml.Node, t reflect.Type, path string, depth int) error {
 	if n.Kind != yaml.MappingNode {
 		return c.doc.errorf(n, "%s must be a section with keys such as %s, not %s", subject(path), example(fieldNames(t)), kindOf(n))
 	}
+	return c.checkSection(n, t, path, depth, func(key *yaml.Node) (reflect.Type, error) {
+		field, ok := fieldByKey(t, key.Value)
+		if !ok {
+			return nil, c.unknownKey(key, t, path)
+		}
+		return field.Type, nil
+	})
+}
+
+func (c *checker) checkMap(n *yaml.Node, t reflect.Type, path string, depth int) error {
+	if n.Kind != yaml.MappingNode {
+		return c.doc.errorf(n, "%s must be a section of NAME: VALUE, not %s", subject(path), kindOf(n))
+	}
+	return c.checkSection(n, t, path, depth, func(*yaml.Node) (reflect.Type, error) { return t.Elem(), nil })
+}
+
+// checkSection checks the keys and values of n; typeOf says which type a key's
+// value has.
+func (c *checker) checkSection(n *yaml.Node, t reflect.Type, path string, depth int, typeOf func(key *yaml.Node) (reflect.Type, error)) error {
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		if key.Tag == "!!merge" {
+		if isMerge(key) && !c.plain {
 			if err := c.checkMerge(value, t, path, depth); err != nil {
 				return err
 			}
 			continue
 		}
-		field, ok := fieldByKey(t, key.Value)
-		if !ok || key.Kind != yaml.ScalarNode {
-			return c.unknownKey(key, t, path)
+		if key.Kind != yaml.ScalarNode {
+			return c.doc.errorf(key, "a key%s must be a plain word, not %s", in(path), kindOf(key))
+		}
+		valueType, err := typeOf(key)
+		if err != nil {
+			return err
+		}
+		if ref := reference(key); ref != "" && c.plain {
+			return c.doc.errorf(key, "key %q%s uses %s; anchors and aliases are not supported here, take it out", key.Value, in(path), ref)
 		}
 		if first, twice := seen[key.Value]; twice {
-			return c.doc.errorf(key, "key %q%s stands here and in line %d; keep one", key.Value, in(path), first)
+			return c.doc.errorf(key, "key %q%s is given twice, first in line %d; keep one", key.Value, in(path), first)
 		}
 		seen[key.Value] = key.Line
-		if err := c.check(value, field.Type, join(path, key.Value), depth+1); err != nil {
+		at := join(path, key.Value)
+		c.doc.lines[at] = key.Line
+		if err := c.check(value, valueType, at, depth+1); err != nil {
 			return err
 		}
 	}
@@ -103,38 +182,15 @@ func (c *checker) checkStruct(n *yaml.Node, t reflect.Type, path string, depth i
 
 // checkMerge checks what `<<:` brings in: a section, or a list of sections.
 func (c *checker) checkMerge(n *yaml.Node, t reflect.Type, path string, depth int) error {
-	if n.Kind != yaml.SequenceNode {
-		return c.check(n, t, path, depth+1)
+	sections := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		sections = n.Content
 	}
-	for _, item := range n.Content {
-		if err := c.check(item, t, path, depth+1); err != nil {
-			return err
+	for _, section := range sections {
+		if isNull(section) {
+			return c.emptyValue(section, join(path, "<<"))
 		}
-	}
-	return nil
-}
-
-func (c *checker) checkMap(n *yaml.Node, t reflect.Type, path string, depth int) error {
-	if n.Kind != yaml.MappingNode {
-		return c.doc.errorf(n, "%s must be a section of NAME: VALUE, not %s", subject(path), kindOf(n))
-	}
-	seen := map[string]int{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		if key.Tag == "!!merge" {
-			if err := c.checkMerge(value, t, path, depth); err != nil {
-				return err
-			}
-			continue
-		}
-		if key.Kind != yaml.ScalarNode {
-			return c.doc.errorf(key, "a name in %s must be text, not %s", subject(path), kindOf(key))
-		}
-		if first, twice := seen[key.Value]; twice {
-			return c.doc.errorf(key, "key %q%s stands here and in line %d; keep one", key.Value, in(path), first)
-		}
-		seen[key.Value] = key.Line
-		if err := c.check(value, t.Elem(), join(path, key.Value), depth+1); err != nil {
+		if err := c.check(section, t, path, depth+1); err != nil {
 			return err
 		}
 	}
@@ -145,14 +201,18 @@ func (c *checker) checkSlice(n *yaml.Node, t reflect.Type, path string, depth in
 	switch n.Kind {
 	case yaml.SequenceNode:
 	case yaml.ScalarNode:
-		return c.doc.errorf(n, "%s must be a list; write [%s]", subject(path), shorten(n.Value))
+		return c.doc.errorf(n, "%s must be a list; write %s", subject(path), listOf(n.Value))
 	default:
 		return c.doc.errorf(n, "%s must be a list, not %s", subject(path), kindOf(n))
 	}
 	for i, item := range n.Content {
 		at := path + "[" + strconv.Itoa(i) + "]"
-		if item.ShortTag() == "!!null" {
-			return c.doc.errorf(item, "%s is empty; give it a value or take the line out", subject(at))
+		c.doc.lines[at] = item.Line
+		if err := c.checkPlain(item, at); err != nil {
+			return err
+		}
+		if isNull(item) {
+			return c.emptyValue(item, at)
 		}
 		if err := c.check(item, t.Elem(), at, depth+1); err != nil {
 			return err
@@ -161,61 +221,11 @@ func (c *checker) checkSlice(n *yaml.Node, t reflect.Type, path string, depth in
 	return nil
 }
 
-func (c *checker) checkDuration(n *yaml.Node, path string) error {
-	if n.Kind == yaml.ScalarNode {
-		if n.Value == "0" {
-			n.Value, n.Tag, n.Style = "0s", "!!str", 0
-			return nil
-		}
-		if _, err := time.ParseDuration(n.Value); err == nil {
-			n.Tag = "!!str"
-			return nil
-		}
-	}
-	return c.doc.errorf(n, "%s must be a duration with a unit, such as 5s, 250ms or 2h, not %s", subject(path), kindOf(n))
-}
-
-func (c *checker) checkScalar(n *yaml.Node, t reflect.Type, path string) error {
-	cut := isInteger(t.Kind()) && n.ShortTag() == "!!float" // the library would drop the fraction
-	if n.Kind == yaml.ScalarNode && !cut && n.Decode(reflect.New(t).Interface()) == nil {
-		return c.checkEnum(n, t, path)
-	}
-	want := "a value of type " + t.String()
-	switch t.Kind() {
-	case reflect.String:
-		want = "text"
-	case reflect.Bool:
-		want = "true or false"
-	case reflect.Float32, reflect.Float64:
-		want = "a number"
-	case reflect.Int, reflect.Int64, reflect.Uint, reflect.Uint64:
-		want = "a whole number"
-	case reflect.Int8, reflect.Int16, reflect.Int32:
-		want = "a whole number below " + strconv.FormatInt(1<<(t.Bits()-1), 10)
-	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
-		want = "a whole number from 0 to " + strconv.FormatUint(1<<t.Bits()-1, 10)
-	}
-	return c.doc.errorf(n, "%s must be %s, not %s", subject(path), want, kindOf(n))
-}
-
-func (c *checker) checkEnum(n *yaml.Node, t reflect.Type, path string) error {
-	if !t.Implements(enumType) || n.Value == "" {
-		return nil
-	}
-	values := reflect.Zero(t).Interface().(Enum).Values()
-	if slices.Contains(values, n.Value) {
-		return nil
-	}
-	if hint := Closest(n.Value, values); hint != "" {
-		return c.doc.errorf(n, "%s cannot be %q; did you mean %q?", subject(path), shorten(n.Value), hint)
-	}
-	return c.doc.errorf(n, "%s cannot be %q; use one of %s", subject(path), shorten(n.Value), strings.Join(values, ", "))
-}
-
-func isInteger(k reflect.Kind) bool { return reflect.Int <= k && k <= reflect.Uint64 }
-
 // checkSelf asks a type that decodes itself, and keeps its own words.
 func (c *checker) checkSelf(n *yaml.Node, t reflect.Type, path string) error {
+	if err := c.checkInside(n, path); err != nil {
+		return err
+	}
 	err := n.Decode(reflect.New(t).Interface())
 	if err == nil {
 		return nil
@@ -232,42 +242,21 @@ func (c *checker) checkSelf(n *yaml.Node, t reflect.Type, path string) error {
 	return fault
 }
 
-func (c *checker) unknownKey(key *yaml.Node, t reflect.Type, path string) error {
-	names := fieldNames(t)
-	if hint := Closest(key.Value, names); hint != "" {
-		return c.doc.errorf(key, "unknown key %q%s; did you mean %q?", key.Value, in(path), hint)
-	}
-	if place := c.findKey(key.Value); place != "" {
-		return c.doc.errorf(key, "unknown key %q%s; it belongs %s", key.Value, in(path), place)
-	}
-	return c.doc.errorf(key, "unknown key %q%s; the keys here are %s", key.Value, in(path), strings.Join(names, ", "))
+// isNull reports whether n is null, is nothing at all, or is an alias of it.
+func isNull(n *yaml.Node) bool { return n.ShortTag() == "!!null" }
+
+// isMerge agrees with the YAML library on what brings in a section.
+func isMerge(key *yaml.Node) bool {
+	return key.Kind == yaml.ScalarNode && key.Value == "<<" && (key.Tag == "!" || key.ShortTag() == "!!merge")
 }
 
-// findKey says in which other section a key would be known, the outermost
-// first; "" when in none.
-func (c *checker) findKey(key string) string {
-	type place struct {
-		t    reflect.Type
-		path string
-	}
-	for queue := []place{{c.rootType, ""}}; len(queue) > 0; queue = queue[1:] {
-		at := queue[0]
-		for at.t.Kind() == reflect.Pointer {
-			at.t = at.t.Elem()
-		}
-		if at.t.Kind() != reflect.Struct || strings.Count(at.path, ".") > 8 {
-			continue
-		}
-		if _, ok := fieldByKey(at.t, key); ok {
-			if at.path == "" {
-				return "at the top level"
-			}
-			return "in " + at.path
-		}
-		for _, name := range fieldNames(at.t) {
-			field, _ := fieldByKey(at.t, name)
-			queue = append(queue, place{field.Type, join(at.path, name)})
-		}
+// reference returns the anchor or alias of n as it is written, "" for neither.
+func reference(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.AliasNode:
+		return "*" + n.Value
+	case n.Anchor != "":
+		return "&" + n.Anchor
 	}
 	return ""
 }

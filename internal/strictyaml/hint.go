@@ -1,6 +1,55 @@
 package strictyaml
 
-import "strings"
+import (
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// unknownKey says what a key of no field of t was meant to be. A key that
+// another section knows by this very name was meant for that one, even where
+// a key here is spelled nearly so.
+func (c *checker) unknownKey(key *yaml.Node, t reflect.Type, path string) error {
+	name := shorten(key.Value)
+	if place := c.findKey(key.Value); place != "" {
+		return c.doc.errorf(key, "unknown key %q%s; it belongs %s", name, in(path), place)
+	}
+	names := fieldNames(t)
+	if hint := Closest(key.Value, names); hint != "" {
+		return c.doc.errorf(key, "unknown key %q%s; did you mean %q?", name, in(path), hint)
+	}
+	return c.doc.errorf(key, "unknown key %q%s; the keys here are %s", name, in(path), strings.Join(names, ", "))
+}
+
+// findKey says in which other section a key would be known, the outermost
+// first; "" when in none.
+func (c *checker) findKey(key string) string {
+	type place struct {
+		t    reflect.Type
+		path string
+	}
+	for queue := []place{{c.rootType, ""}}; len(queue) > 0; queue = queue[1:] {
+		at := queue[0]
+		for at.t.Kind() == reflect.Pointer {
+			at.t = at.t.Elem()
+		}
+		if at.t.Kind() != reflect.Struct || strings.Count(at.path, ".") > 8 {
+			continue
+		}
+		if _, ok := fieldByKey(at.t, key); ok {
+			if at.path == "" {
+				return "at the top level"
+			}
+			return "in " + at.path
+		}
+		for _, name := range fieldNames(at.t) {
+			field, _ := fieldByKey(at.t, name)
+			queue = append(queue, place{field.Type, join(at.path, name)})
+		}
+	}
+	return ""
+}
 
 // Closest returns the name that a typing mistake most likely meant, or "" when
 // none is near: at most one edit in three letters, and never more than three.

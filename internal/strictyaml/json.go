@@ -3,6 +3,7 @@ package strictyaml
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -14,9 +15,10 @@ func looksLikeJSON(data []byte) bool {
 	return ok && bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(`"`))
 }
 
-// adaptJSON makes YAML of the three things in JSON that YAML refuses, without
-// moving a line: tabs between values, an escaped slash, and characters that
-// are escaped as a pair of surrogates.
+// adaptJSON makes YAML of what YAML refuses or reads differently in JSON,
+// without moving a line: tabs between values, an escaped slash, characters
+// that are escaped as a pair of surrogates, and characters within text that
+// YAML takes for line breaks or not at all.
 func adaptJSON(data []byte) []byte {
 	if !looksLikeJSON(data) || !json.Valid(data) {
 		return data
@@ -28,8 +30,13 @@ func adaptJSON(data []byte) []byte {
 			out = append(out, ' ')
 			i++
 		case data[i] != '\\':
-			out = append(out, data[i])
-			i++
+			r, size := utf8.DecodeRune(data[i:])
+			if mustEscape(r) {
+				out = fmt.Appendf(out, "\\u%04x", r)
+			} else {
+				out = append(out, data[i:i+size]...)
+			}
+			i += size
 		default:
 			r := utf16.DecodeRune(escaped(data[i:]), escaped(data[min(i+6, len(data)):]))
 			if r != utf8.RuneError {
@@ -45,6 +52,16 @@ func adaptJSON(data []byte) []byte {
 		}
 	}
 	return out
+}
+
+// mustEscape tells the characters that JSON allows bare in text and YAML does
+// not (YAML 1.2, c-printable), or that end a line in YAML 1.1 alone.
+func mustEscape(r rune) bool {
+	switch r {
+	case '\u2028', '\u2029', '\ufeff', '\ufffe', '\uffff':
+		return true
+	}
+	return 0x7f <= r && r <= 0x9f
 }
 
 // escaped reads the \uXXXX at the start of data; -1 if there is none.

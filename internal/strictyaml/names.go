@@ -78,6 +78,8 @@ func kindOf(n *yaml.Node) string {
 		return "a section of keys"
 	case yaml.SequenceNode:
 		return "a list"
+	case yaml.AliasNode:
+		return "the alias *" + n.Value
 	default:
 		return strconv.Quote(shorten(n.Value))
 	}
@@ -89,6 +91,17 @@ func shorten(s string) string {
 		return string(runes[:most]) + "..."
 	}
 	return s
+}
+
+// listOf writes the list of one item, with quotes where YAML needs them.
+func listOf(item string) string {
+	item = shorten(item)
+	var back []string
+	bare := "[" + item + "]"
+	if yaml.Unmarshal([]byte(bare), &back) == nil && len(back) == 1 && back[0] == item {
+		return bare
+	}
+	return "[" + strconv.Quote(item) + "]"
 }
 
 func example(names []string) string {

@@ -4,28 +4,25 @@
 //
 //	agent.yaml:7: unknown key "brokrs" in kafka; did you mean "brokers"?
 //
-// JSON is read as well, being a subset of YAML. Targets are structs with
-// `yaml` tags, maps with text keys, slices, pointers and scalars; a type that
-// unmarshals itself decides about its own content.
+// JSON is read as well. Targets are structs with `yaml` tags, maps with text
+// keys, slices, pointers and scalars; a type that unmarshals itself decides
+// about its own content. What a text can make the decoder do is bounded:
+// Decode follows aliases up to a limit, DecodePlain refuses them.
 package strictyaml
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"reflect"
-	"regexp"
-	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// Error is what Parse, Expand and Decode return for bad input. Its text is
-// always one line.
+// Error is what this package returns for bad input. Its text is always one
+// line.
 type Error struct {
 	Origin string // a file name, or another name for where the text stands
 	Line   int    // 1-based; 0 where the line is not known
@@ -97,6 +94,7 @@ func ParseAll(origin string, data []byte) ([]*Document, error) {
 	if !utf8.Valid(data) {
 		return nil, &Error{Origin: origin, Text: "not UTF-8 text; save it as UTF-8"}
 	}
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // some editors begin a file with a byte order mark
 	dec := yaml.NewDecoder(bytes.NewReader(adaptJSON(data)))
 	var docs []*Document
 	for {
@@ -133,8 +131,16 @@ func newDocument(origin string, root *yaml.Node) *Document {
 }
 
 // Decode checks the document against the type that into points to and then
-// decodes it. The first fault, from top to bottom, is returned.
-func (d *Document) Decode(into any) error {
+// decodes it. The first fault, from top to bottom, is returned. A key without
+// a value, or with null, leaves the target as it is.
+func (d *Document) Decode(into any) error { return d.decode(into, false) }
+
+// DecodePlain is Decode for documents whose every key is meant to be set: it
+// refuses a key without a value, and anchors, aliases and merge keys, so that
+// each value stands where it is used and none is used twice.
+func (d *Document) DecodePlain(into any) error { return d.decode(into, true) }
+
+func (d *Document) decode(into any, plain bool) error {
 	v := reflect.ValueOf(into)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return fmt.Errorf("decode %s: target is %T, not a pointer", d.origin, into)
@@ -142,72 +148,42 @@ func (d *Document) Decode(into any) error {
 	if d.root == nil {
 		return nil
 	}
-	c := checker{doc: d, rootType: v.Type().Elem()}
+	if !plain {
+		d.copyAliasedScalars(d.root)
+	}
+	c := checker{doc: d, rootType: v.Type().Elem(), plain: plain}
 	if err := c.check(d.root, v.Type().Elem(), "", 0); err != nil {
 		return err
 	}
 	if err := d.root.Decode(into); err != nil {
-		return libraryError(d.origin, err)
+		fault := libraryError(d.origin, err)
+		if fault.Line == 0 {
+			fault.Line = d.Line
+		}
+		return fault
 	}
 	return nil
 }
 
-// Lines returns the 1-based line of every value that Decode met, by its dotted
-// path: "kafka.brokers", "tasks.files[1]".
+// copyAliasedScalars puts a copy of its own in the place of each alias of a
+// scalar: one value may be text in one place and a number in another.
+func (d *Document) copyAliasedScalars(n *yaml.Node) {
+	for _, child := range n.Content {
+		if child.Kind != yaml.AliasNode || child.Alias.Kind != yaml.ScalarNode {
+			d.copyAliasedScalars(child)
+			continue
+		}
+		line, source := child.Line, child.Alias
+		*child = *source
+		child.Line, child.Anchor = line, ""
+		d.expanded[child] = d.expanded[source]
+	}
+}
+
+// Lines returns the 1-based line of every key and list item that was decoded,
+// by its dotted path: "kafka.brokers", "tasks.files[1]".
 func (d *Document) Lines() map[string]int { return d.lines }
 
 func (d *Document) errorf(n *yaml.Node, format string, args ...any) error {
 	return &Error{Origin: d.origin, Line: n.Line, Text: oneLine(fmt.Sprintf(format, args...))}
 }
-
-// oneLine keeps foreign text from breaking a one-line error.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors: )?(?:yaml: )?line (\d+): `)
-
-// libraryError turns the YAML library's "yaml: line 3: ..." into an Error.
-func libraryError(origin string, err error) *Error {
-	msg := oneLine(err.Error())
-	out := &Error{Origin: origin, Text: strings.TrimPrefix(msg, "yaml: ")}
-	if m := yamlLine.FindStringSubmatch(msg); m != nil {
-		out.Line, _ = strconv.Atoi(m[1]) // digits only, by the pattern
-		out.Text = msg[len(m[0]):]
-	}
-	return out
-}
-
-var unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
-
-// parseError is libraryError for text that is no YAML: the line is named even
-// where the library leaves it out, and a remedy is added.
-func parseError(origin string, data []byte, err error) *Error {
-	var syntax *json.SyntaxError
-	if looksLikeJSON(data) && errors.As(json.Unmarshal(data, new(any)), &syntax) {
-		before := data[:min(max(syntax.Offset-1, 0), int64(len(data)))]
-		return &Error{Origin: origin, Line: lineAt(before), Text: "broken JSON: " + syntax.Error() + "; check the commas, quotes and braces before it"}
-	}
-	out := libraryError(origin, err)
-	out.Line = max(out.Line, 1) // the library names no first line
-	lines := bytes.Split(data, []byte{'\n'})
-	indentedByTab := out.Line <= len(lines) && bytes.HasPrefix(bytes.TrimLeft(lines[out.Line-1], " "), []byte{'\t'})
-	remedy := "check the brackets, quotes and indentation around it"
-	if anchor := unknownAnchor.FindStringSubmatch(out.Text); anchor != nil {
-		out.Line = lineAt(data[:max(bytes.Index(data, []byte("*"+anchor[1])), 0)])
-		remedy = "quote a value that starts with *"
-	}
-	switch {
-	case indentedByTab:
-		remedy = "indent with spaces, not with tabs"
-	case strings.HasPrefix(out.Text, "mapping values are not allowed"):
-		remedy = `check the indentation, and quote a value that holds ": "`
-	case strings.HasPrefix(out.Text, "found character that cannot start"):
-		remedy = "quote a value that starts with %, @ or `"
-	case strings.HasPrefix(out.Text, "did not find expected alphabetic"):
-		remedy = "quote a value that starts with * or &"
-	}
-	out.Text = "broken YAML: " + out.Text + "; " + remedy
-	return out
-}
-
-// lineAt returns the 1-based number of the line that follows before.
-func lineAt(before []byte) int { return 1 + bytes.Count(before, []byte{'\n'}) }
