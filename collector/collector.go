@@ -40,9 +40,19 @@ const (
 	gatherPause = 2 * time.Millisecond
 	// scanDelay gathers directory changes that need a full look.
 	scanDelay = 50 * time.Millisecond
+	// scanShare keeps full looks at a tenth of the time, however often
+	// directories change.
+	scanShare = 10
 	// retryDelay is how soon a file is tried again that could not be opened
-	// or read.
-	retryDelay = time.Second
+	// or read; it doubles up to maxRetryDelay.
+	retryDelay    = time.Second
+	maxRetryDelay = 30 * time.Second
+	// slotTime is how long a busy tailer runs while others wait for a slot.
+	slotTime = 100 * time.Millisecond
+	// pruneEvery is how often the store is cleared of files that are gone
+	// for forgetAfter.
+	pruneEvery  = time.Hour
+	forgetAfter = 7 * 24 * time.Hour
 )
 
 // Collector reads the files of one task. Run is called once; Files and Close
@@ -69,10 +79,15 @@ type Collector struct {
 	refused map[string]string // path → why it is not collected
 	polled  bool              // some watch could not be set: files are polled too
 
+	awaited  int           // streams of the first look that have not tried to open their files
+	noted    bool          // the first look is over
+	scanTook time.Duration // only the loop touches it
+
 	stored map[string]map[checkpoint.FileID]checkpoint.State // by path; until the first look is over
 }
 
 type dirEvent struct {
+	at  time.Time
 	dir string
 	ev  watch.Event
 }
@@ -126,24 +141,33 @@ func (c *Collector) loop(ctx context.Context) {
 	defer reconcile.Stop()
 	poll := time.NewTicker(c.cfg.PollInterval)
 	defer poll.Stop()
+	pruned := time.Now()
 	var soon <-chan time.Time
+	later := func() {
+		if soon == nil {
+			soon = time.After(max(scanDelay, scanShare*c.scanTook))
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.notify:
-			if c.handleEvents() && soon == nil {
-				soon = time.After(scanDelay)
+			c.noteLook()
+			if c.handleEvents() {
+				later()
 			}
 		case <-c.rescan:
-			if soon == nil {
-				soon = time.After(scanDelay)
-			}
+			later()
 		case <-soon:
 			soon = nil
 			c.scan(nil)
 		case <-reconcile.C:
 			c.scan(nil)
+			if time.Since(pruned) > pruneEvery {
+				pruned = time.Now()
+				c.prune()
+			}
 		case <-poll.C:
 			if c.isPolled() {
 				c.poll()
@@ -210,11 +234,21 @@ func (c *Collector) runStream(ctx context.Context, s *stream) {
 	}
 }
 
-// own notes that a stream reads a file; false when another one does.
+// yieldSlot lets those run that wait for a slot. They are served in turn, so
+// more busy files than slots take turns.
+func (c *Collector) yieldSlot() {
+	if len(c.slots) == cap(c.slots) {
+		<-c.slots
+		c.slots <- struct{}{}
+	}
+}
+
+// own notes that a stream reads a file; false when it is being read already,
+// be it by the same stream as one of its late files.
 func (c *Collector) own(id checkpoint.FileID, s *stream) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if o := c.byID[id]; o != nil && o != s {
+	if c.byID[id] != nil {
 		return false
 	}
 	c.byID[id] = s
@@ -222,11 +256,10 @@ func (c *Collector) own(id checkpoint.FileID, s *stream) bool {
 }
 
 // ownable reports whether own would succeed.
-func (c *Collector) ownable(id checkpoint.FileID, s *stream) bool {
+func (c *Collector) ownable(id checkpoint.FileID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	o := c.byID[id]
-	return o == nil || o == s
+	return c.byID[id] == nil
 }
 
 func (c *Collector) disown(id checkpoint.FileID) {
@@ -272,11 +305,31 @@ func (c *Collector) pollToo(err error) {
 
 // poll wakes the parked streams whose file changed.
 func (c *Collector) poll() {
-	for _, s := range c.all() {
-		s.wakeIfChanged()
-	}
+	var looked map[string]bool
 	if c.cfg.Poll || c.deps.Watcher == nil {
-		c.scan(nil)
+		looked = c.scan(nil)
+	}
+	for _, s := range c.all() {
+		if _, ok := looked[s.path]; !ok {
+			s.wakeIfChanged()
+		}
+	}
+}
+
+// prune forgets what the store holds of files that nobody reads any more and
+// that were not heard of for long.
+func (c *Collector) prune() {
+	states, err := c.deps.Store.Load(c.cfg.Task)
+	if err != nil {
+		c.log.Warn("the checkpoints cannot be cleared of old files", "error", err)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, st := range states {
+		if time.Since(st.Updated) > forgetAfter && c.byID[id] == nil && (st.Done || c.streams[st.Path] == nil) {
+			c.deps.Store.Delete(c.cfg.Task, id)
+		}
 	}
 }
 
@@ -330,12 +383,16 @@ func (c *Collector) accept(path string) {
 func (c *Collector) dirCallback(dir string) func(watch.Event) {
 	return func(ev watch.Event) {
 		c.mu.Lock()
-		c.events = append(c.events, dirEvent{dir, ev})
+		c.events = append(c.events, dirEvent{time.Now(), dir, ev})
 		c.mu.Unlock()
-		select {
-		case c.notify <- struct{}{}:
-		default:
-		}
+		c.notifyLoop()
+	}
+}
+
+func (c *Collector) notifyLoop() {
+	select {
+	case c.notify <- struct{}{}:
+	default:
 	}
 }
 
@@ -358,7 +415,13 @@ func (c *Collector) handleEvents() (look bool) {
 		case s != nil:
 			s.wake()
 		case !e.ev.Gone && c.matches(path):
+			if s := c.generationOf(path); s != nil {
+				s.wake() // it reads its generations in their order; what it leaves is found by the look
+				look = true
+				continue
+			}
 			c.consider(path, false)
+			c.considerGone(path, e.at)
 		}
 	}
 	return look

@@ -3,6 +3,7 @@ package collector
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
 	"sort"
@@ -14,6 +15,7 @@ import (
 
 	"logferry/collector/checkpoint"
 	"logferry/collector/tail"
+	"logferry/collector/watch"
 )
 
 // firstLook is the first scan of a run: it takes up what was stored.
@@ -26,7 +28,9 @@ func (c *Collector) firstLook() error {
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
 	c.stored = map[string]map[checkpoint.FileID]checkpoint.State{}
+	c.mu.Unlock()
 	for id, st := range states {
 		if c.stored[st.Path] == nil {
 			c.stored[st.Path] = map[checkpoint.FileID]checkpoint.State{}
@@ -42,9 +46,7 @@ func (c *Collector) firstLook() error {
 	c.mu.Lock()
 	c.stored = nil
 	c.mu.Unlock()
-	if err := c.deps.Store.MarkSeen(c.cfg.Task, c.cfg.Paths); err != nil {
-		c.log.Warn("the first look cannot be noted; it is repeated at the next start", "error", err)
-	}
+	c.noteLook()
 	return nil
 }
 
@@ -65,17 +67,25 @@ func (c *Collector) revive(p string) {
 		c.mu.Unlock()
 		return
 	}
-	s := newStream(c, p, false, c.stored[p])
-	c.streams[p] = s
+	s := newStream(c, p, false, maps.Clone(c.stored[p]))
+	c.addLocked(s)
 	c.mu.Unlock()
 	s.wake()
 }
 
 // scan looks at everything that matches. fresh says whether a glob is looked
-// at for the first time ever; nil: none is.
-func (c *Collector) scan(fresh func(glob string) bool) {
+// at for the first time ever; nil: none is. It returns what matches.
+func (c *Collector) scan(fresh func(glob string) bool) map[string]bool {
+	began := time.Now()
+	// The watches come first: a file that is created after them is told, one
+	// that was created before them is found. So it is with directories: after
+	// new watches they are listed once more.
+	for range 5 {
+		if added := c.watchAll(c.watchedDirs()); !added {
+			break
+		}
+	}
 	found := map[string]bool{} // path → matched by fresh globs only
-	dirs := map[string]bool{}
 	for _, glob := range c.cfg.Paths {
 		isFresh := fresh != nil && fresh(glob)
 		matches, err := doublestar.FilepathGlob(glob, doublestar.WithNoFollow())
@@ -88,11 +98,7 @@ func (c *Collector) scan(fresh func(glob string) bool) {
 				found[m] = isFresh
 			}
 		}
-		for _, d := range watchDirs(glob) {
-			dirs[d] = true
-		}
 	}
-	c.watchAll(dirs)
 	paths := make([]string, 0, len(found))
 	for p := range found {
 		if !c.excluded(p) {
@@ -104,41 +110,102 @@ func (c *Collector) scan(fresh func(glob string) bool) {
 	for _, p := range paths {
 		c.consider(p, found[p])
 	}
+	c.scanTook = time.Since(began)
+	return found
 }
 
 // consider takes up one matching path.
 func (c *Collector) consider(p string, firstLook bool) {
-	var st unix.Stat_t
-	if err := unix.Stat(p, &st); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			c.refuse(p, &fs.PathError{Op: "stat", Path: p, Err: err})
-		}
-		return
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		c.refuse(p, tail.ErrNotRegular)
-		return
-	}
-	found := generation{path: p, id: tail.StatID(&st), born: tail.BirthOf(p)}
 	c.mu.Lock()
-	if s := c.streams[p]; s != nil {
-		c.mu.Unlock()
+	s := c.streams[p]
+	c.mu.Unlock()
+	if s != nil {
 		s.wakeIfChanged()
 		return
 	}
-	if c.byID[found.id] != nil {
+	info, err := tail.Look(p)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return
+	case err != nil:
+		c.refuse(p, err)
+		return
+	case info.Mode == unix.S_IFDIR:
+		return
+	case info.Mode != unix.S_IFREG:
+		c.refuse(p, tail.ErrNotRegular)
+		return
+	}
+	c.mu.Lock()
+	if c.byID[info.ID] != nil {
 		c.mu.Unlock()
 		return // the same file under another name
 	}
-	s := newStream(c, p, firstLook, c.stored[p])
-	s.old = c.cfg.IgnoreOlder > 0 && time.Since(time.Unix(st.Mtim.Unix())) > c.cfg.IgnoreOlder
-	s.found = found
-	c.streams[p] = s
+	s = newStream(c, p, firstLook, maps.Clone(c.stored[p]))
+	s.found = newGeneration(p, info)
+	s.active = time.Unix(0, info.Modified)
+	s.old = c.cfg.IgnoreOlder > 0 && time.Since(s.active) > c.cfg.IgnoreOlder
+	c.addLocked(s)
 	c.mu.Unlock()
 	s.wake()
+}
+
+// bornBefore is how much older than the event of its creation a file can be.
+const bornBefore = 10 * time.Second
+
+// considerGone takes up a path whose file was renamed before anybody could
+// look at it: the file is searched for among the path's siblings.
+func (c *Collector) considerGone(p string, at time.Time) {
+	if _, err := tail.Look(p); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	c.mu.Lock()
+	if c.streams[p] != nil {
+		c.mu.Unlock()
+		return
+	}
+	s := newStream(c, p, false, map[checkpoint.FileID]checkpoint.State{
+		{}: {Birth: at.Add(-bornBefore).UnixNano(), Done: true},
+	})
+	c.addLocked(s)
+	c.mu.Unlock()
+	s.wake()
+}
+
+func (c *Collector) addLocked(s *stream) {
+	c.streams[s.path] = s
+	if c.stored != nil {
+		s.awaited = true
+		c.awaited++
+	}
+}
+
+// opened is told when a stream has tried to open its files for the first time.
+func (c *Collector) opened(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !s.awaited {
+		return
+	}
+	s.awaited = false
+	if c.awaited--; c.awaited == 0 {
+		c.notifyLoop()
+	}
+}
+
+// noteLook notes the first look at each glob as done, once every file that it
+// found has its place in the store.
+func (c *Collector) noteLook() {
+	c.mu.Lock()
+	ready := !c.noted && c.awaited == 0
+	c.noted = c.noted || ready
+	c.mu.Unlock()
+	if !ready {
+		return
+	}
+	if err := c.deps.Store.MarkSeen(c.cfg.Task, c.cfg.Paths); err != nil {
+		c.log.Warn("the first look cannot be noted; it is repeated at the next start", "error", err)
+	}
 }
 
 // forgetRefused drops the reasons of paths that are no longer there.
@@ -174,6 +241,19 @@ func (c *Collector) excluded(p string) bool {
 	return false
 }
 
+func (c *Collector) watchedDirs() map[string]bool {
+	dirs := map[string]bool{}
+	if c.cfg.Poll || c.deps.Watcher == nil {
+		return dirs
+	}
+	for _, glob := range c.cfg.Paths {
+		for _, d := range watchDirs(glob) {
+			dirs[d] = true
+		}
+	}
+	return dirs
+}
+
 // watchDirs lists the directories in which a match of glob could appear, and
 // those in which such a directory could. Of a base that does not exist yet it is the
 // nearest directory that does.
@@ -207,11 +287,9 @@ func isDir(p string) bool {
 	return unix.Stat(p, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
-// watchAll keeps watches on exactly these directories.
-func (c *Collector) watchAll(dirs map[string]bool) {
-	if c.cfg.Poll || c.deps.Watcher == nil {
-		return
-	}
+// watchAll keeps watches on exactly these directories, and reports whether
+// some of them were not watched before.
+func (c *Collector) watchAll(dirs map[string]bool) (added bool) {
 	c.mu.Lock()
 	for d, w := range c.dirs {
 		if !dirs[d] {
@@ -226,13 +304,15 @@ func (c *Collector) watchAll(dirs map[string]bool) {
 		// watch a directory, so this costs nothing.
 		w, err := c.deps.Watcher.Dir(d, c.dirCallback(d))
 		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
+			if !vanished(err) {
 				failed = err
 			}
 			continue
 		}
 		if old := c.dirs[d]; old != nil {
 			old.Close()
+		} else {
+			added = true
 		}
 		c.dirs[d] = w
 	}
@@ -240,4 +320,11 @@ func (c *Collector) watchAll(dirs map[string]bool) {
 	if failed != nil {
 		c.pollToo(failed)
 	}
+	return added
+}
+
+// vanished tells what was there a moment ago, or a watcher that is ending,
+// from a watch that cannot be set.
+func vanished(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, watch.ErrEnded)
 }

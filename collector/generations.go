@@ -1,13 +1,12 @@
 package collector
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"logferry/collector/checkpoint"
 	"logferry/collector/tail"
@@ -24,7 +23,9 @@ type generation struct {
 	path  string
 	id    checkpoint.FileID
 	size  int64
-	born  int64 // creation, or last change where no creation is kept; Unix nanoseconds
+	mtime int64 // last change, Unix nanoseconds
+	birth int64 // creation, Unix nanoseconds; 0 where the file system keeps none
+	born  int64 // birth, or else mtime
 	state checkpoint.State
 	known bool
 }
@@ -41,6 +42,7 @@ func (s *stream) openGenerations(known map[checkpoint.FileID]checkpoint.State) (
 		}
 		for _, f := range files {
 			f.Close()
+			s.c.disown(f.ID())
 		}
 		if !errors.Is(err, tail.ErrOther) {
 			return nil, false, err
@@ -104,7 +106,7 @@ func needSearch(known map[checkpoint.FileID]checkpoint.State, current generation
 		}
 	}
 	if !hasCurrent {
-		return false
+		return true
 	}
 	st, ok := known[current.id]
 	return !ok || (st.Birth != 0 && st.Birth != current.born) // not that file, or its inode used again
@@ -113,41 +115,75 @@ func needSearch(known map[checkpoint.FileID]checkpoint.State, current generation
 // missed lists the generations in the path's directory that are not read to
 // their end: those known by their identity under any name, and siblings that
 // were created between the last known one and the current file.
+//
+// Siblings are looked at first, and all other names only while a known
+// generation is missing: a directory may hold ten thousand files that rotate
+// in the same minute.
 func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current generation, hasCurrent bool) ([]generation, error) {
-	dir := filepath.Dir(s.path)
-	entries, err := os.ReadDir(dir)
+	siblings, others, err := s.neighbours()
 	if err != nil {
 		return nil, err
 	}
 	var last int64
-	for _, st := range known {
+	unread := 0
+	for id, st := range known {
 		last = max(last, st.Birth)
+		if !st.Done && (!hasCurrent || id != current.id) {
+			unread++
+		}
 	}
 	var list []generation
-	for _, e := range entries {
-		p := filepath.Join(dir, e.Name())
-		if p == s.path || !e.Type().IsRegular() {
-			continue
+	for i, p := range append(siblings, others...) {
+		if i >= len(siblings) && unread == 0 {
+			break
 		}
 		g, err := statGeneration(p)
 		if err != nil || (hasCurrent && g.id == current.id) {
 			continue
 		}
 		st, isKnown := known[g.id]
-		if isKnown && (st.Birth == 0 || g.born == st.Birth) {
+		switch {
+		case isKnown && (st.Birth == 0 || g.born == st.Birth):
 			g.state, g.known = st, true
 			if !st.Done {
+				unread--
 				list = append(list, g)
 			}
-			continue
-		}
-		if isSibling(filepath.Base(s.path), e.Name()) && g.born >= last &&
-			(!hasCurrent || g.born <= current.born) && !s.c.matches(p) {
+		case i < len(siblings) && g.born >= last && (!hasCurrent || g.born <= current.born) &&
+			(!s.c.matches(p) || isNumbered(filepath.Base(s.path), filepath.Base(p))):
 			list = append(list, g)
 		}
 	}
-	sort.SliceStable(list, func(i, j int) bool { return list[i].born < list[j].born })
+	sort.SliceStable(list, func(i, j int) bool {
+		return list[i].born < list[j].born || (list[i].born == list[j].born && list[i].mtime < list[j].mtime)
+	})
 	return list, nil
+}
+
+// neighbours lists the regular files beside the path: those whose names look
+// like its rotated generations, and the others.
+func (s *stream) neighbours() (siblings, others []string, err error) {
+	dir, base := filepath.Split(s.path)
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer d.Close()
+	entries, err := d.ReadDir(-1)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		switch {
+		case e.Name() == base || !e.Type().IsRegular():
+		case isSibling(base, e.Name()):
+			siblings = append(siblings, dir+e.Name())
+		default:
+			others = append(others, dir+e.Name())
+		}
+	}
+	sort.Strings(siblings)
+	return siblings, others, nil
 }
 
 // isCopy recognises what copytruncate leaves: a file that begins like one
@@ -175,23 +211,51 @@ func isSibling(base, name string) bool {
 	if strings.HasPrefix(name, base+".") || strings.HasPrefix(name, base+"-") {
 		return true
 	}
+	return isNumbered(base, name)
+}
+
+// isNumbered reports whether name is base with a number or date behind it or
+// before its extension.
+func isNumbered(base, name string) bool {
+	numbered := func(s string) bool {
+		return len(s) > 1 && strings.ContainsRune(".-_", rune(s[0])) && s[1] >= '0' && s[1] <= '9'
+	}
+	if rest, ok := strings.CutPrefix(name, base); ok {
+		return numbered(rest)
+	}
 	ext := filepath.Ext(base)
 	stem := strings.TrimSuffix(base, ext)
 	if ext == "" || stem == "" || !strings.HasSuffix(name, ext) {
 		return false
 	}
 	middle, ok := strings.CutPrefix(strings.TrimSuffix(name, ext), stem)
-	return ok && len(middle) > 1 && strings.ContainsRune(".-_", rune(middle[0])) && middle[1] >= '0' && middle[1] <= '9'
+	return ok && numbered(middle)
+}
+
+// generationOf finds the stream whose rotated generation path looks like.
+func (c *Collector) generationOf(path string) *stream {
+	dir, name := filepath.Split(path)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := len(name) - 1; i > 0; i-- {
+		if !strings.ContainsRune(".-_", rune(name[i])) || !isNumbered(name[:i], name) {
+			continue
+		}
+		if s := c.streams[filepath.Join(dir, name[:i])]; s != nil {
+			return s
+		}
+	}
+	return nil
 }
 
 func statGeneration(p string) (generation, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(p, &st); err != nil {
-		return generation{}, &os.PathError{Op: "stat", Path: p, Err: err}
+	info, err := tail.Look(p)
+	return newGeneration(p, info), err
+}
+
+func newGeneration(p string, info tail.Info) generation {
+	return generation{
+		path: p, id: info.ID, size: info.Size, mtime: info.Modified,
+		birth: info.Birth, born: cmp.Or(info.Birth, info.Modified),
 	}
-	g := generation{path: p, id: tail.StatID(&st), size: st.Size, born: tail.BirthOf(p)}
-	if g.born == 0 {
-		g.born = st.Mtim.Nano()
-	}
-	return g, nil
 }

@@ -25,6 +25,9 @@ func (s *stream) park(failed error) bool {
 	if s.woken {
 		s.woken = false
 		s.unwatchLocked()
+		for _, f := range s.all {
+			f.Suspect()
+		}
 		return false
 	}
 	s.setTimerLocked(failed)
@@ -33,13 +36,13 @@ func (s *stream) park(failed error) bool {
 }
 
 // closeQuiet gives back the descriptor of a current file that was quiet for
-// close_inactive, or in which nothing was to be read since the agent looked.
+// close_inactive.
 func (s *stream) closeQuiet() {
 	f := s.currentFile()
 	if f == nil || !f.IsOpen() || !f.Idle() {
 		return
 	}
-	if time.Since(s.active) >= s.c.cfg.CloseInactive || (!s.read && time.Since(s.started) < s.c.cfg.CloseInactive) {
+	if time.Since(s.active) >= s.c.cfg.CloseInactive {
 		f.Close()
 	}
 }
@@ -58,7 +61,9 @@ func (s *stream) watchFiles() {
 	for _, f := range s.files() {
 		w, err := s.c.deps.Watcher.File(f.WatchPath(), s.wake)
 		if err != nil {
-			s.c.pollToo(err)
+			if !vanished(err) {
+				s.c.pollToo(err)
+			}
 			continue
 		}
 		s.mu.Lock()
@@ -104,15 +109,17 @@ func (s *stream) setTimerLocked(failed error) {
 	f := s.currentFile()
 	switch {
 	case failed != nil:
-		d = retryDelay
+		d = min(retryDelay<<min(s.failures-1, 10), maxRetryDelay)
 	case len(s.late) > 0:
 		d = s.c.cfg.RotateWait
 		for _, l := range s.late {
-			d = min(d, s.c.cfg.RotateWait-time.Since(l.quietSince))
+			d = min(d, dueIn(l.quietSince, s.c.cfg.RotateWait))
 		}
-		d = max(d, lateLook)
+		if len(s.queue) == 0 {
+			d = min(d, lateLook) // a symbolic link's next file appears in a directory that is not watched
+		}
 	case f != nil && f.IsOpen():
-		d = max(s.c.cfg.CloseInactive-time.Since(s.active), lateLook)
+		d = dueIn(s.active, s.c.cfg.CloseInactive)
 	default:
 		return
 	}
@@ -123,8 +130,17 @@ func (s *stream) setTimerLocked(failed error) {
 	}
 }
 
-// lateLook is how often a rotated file is looked at whose acknowledgements
-// are still to come.
+// dueIn is the time left of wait since a moment. When nothing is left, what
+// is waited for are acknowledgements: another full wait, because that may take long.
+func dueIn(since time.Time, wait time.Duration) time.Duration {
+	if left := wait - time.Since(since); left > 0 {
+		return left + time.Millisecond
+	}
+	return wait
+}
+
+// lateLook is how often a rotated file is looked at while the current one is
+// being read without a rest, and how often the next file is looked for.
 const lateLook = 200 * time.Millisecond
 
 // wakeIfChanged wakes a parked stream whose file has changed; for polling.
@@ -149,7 +165,7 @@ func (s *stream) changedLocked() bool {
 		return s.nextReady()
 	}
 	g, err := statGeneration(s.path)
-	return err != nil || g.id != f.ID() || (!f.IsOpen() && f.SizeDiffers(g.size))
+	return err != nil || g.id != f.ID() || (!f.IsOpen() && f.Differs(g.size, g.birth))
 }
 
 // closeParked gives back the descriptor of a parked stream's current file.

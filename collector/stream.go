@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -40,8 +41,13 @@ type stream struct {
 	queue   []*tail.File // to read, oldest first
 	current bool         // the last of queue stands under path itself
 	late    []lateFile   // rotated away, watched for late writes
-	read    bool         // something was read since the tailer woke
-	active  time.Time    // when something was last read
+	active  time.Time    // when something was last read, or the file was last changed before
+
+	lateLooked time.Time // when the late files were last looked at
+	lateHot    bool      // that look found something
+	searched   bool      // generations were searched for since the stream woke
+	failures   int       // tries in a row that failed
+	awaited    bool      // the first look waits for it; guarded by the collector's mu
 }
 
 // lateFile is a file that was rotated away and is read to its end.
@@ -73,7 +79,11 @@ func (s *stream) wake() {
 // is watched, then parks.
 func (s *stream) run(ctx context.Context) {
 	s.unwatch()
-	s.read = false
+	s.searched = false
+	for _, f := range s.files() {
+		f.Suspect()
+	}
+	turn := time.Now()
 	for ctx.Err() == nil {
 		busy, err := s.step(ctx)
 		if ctx.Err() != nil {
@@ -81,6 +91,10 @@ func (s *stream) run(ctx context.Context) {
 		}
 		s.note(err)
 		if busy {
+			if time.Since(turn) > slotTime {
+				s.c.yieldSlot()
+				turn = time.Now()
+			}
 			continue
 		}
 		if s.finished() {
@@ -100,10 +114,15 @@ func (s *stream) note(err error) {
 	s.lastErr = err
 	s.mu.Unlock()
 	if err == nil {
+		s.failures = 0
 		return
 	}
+	s.failures++
 	s.c.metrics.errors.Inc()
-	if first {
+	switch {
+	case !s.opened:
+		s.c.refuse(s.path, err)
+	case first:
 		s.c.log.Warn("a file cannot be read, it is tried again", "path", s.path, "error", err)
 	}
 	if outOfDescriptors(err) {
@@ -115,33 +134,70 @@ func (s *stream) note(err error) {
 // false when nothing is left to do at this moment.
 func (s *stream) step(ctx context.Context) (busy bool, err error) {
 	if !s.opened {
-		if err := s.open(); err != nil {
+		err := s.open()
+		s.c.opened(s)
+		if err != nil {
 			return false, err
 		}
 	}
-	if len(s.queue) > 0 {
-		f := s.queue[0]
-		if !f.IsOpen() {
-			if err := f.Reopen(); err != nil {
-				return s.reopenFailed(err)
-			}
-		}
-		sent, err := s.readFile(ctx, f)
-		if sent || err != nil {
-			return sent, err
-		}
-		if len(s.queue) > 1 || !s.current {
-			s.rotateOut(f)
-			return true, nil
-		}
-		rotated, err := s.checkPath(ctx, f)
-		if rotated || err != nil {
-			return rotated, err
-		}
-	} else if s.nextReady() {
-		return true, s.nextGeneration()
+	busy, err = s.readOn(ctx)
+	if ctx.Err() != nil || (busy && !s.lateDue()) {
+		return busy, err
 	}
-	return s.lateWrites(ctx)
+	late, lateErr := s.lateWrites(ctx)
+	return busy || late, cmp.Or(err, lateErr)
+}
+
+// readOn reads the path's files in their order, or opens the next.
+func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
+	if len(s.queue) == 0 {
+		if !s.nextReady() && (s.searched || s.known == nil) {
+			return false, nil
+		}
+		s.searched = true // with no file under the path, one search for each wake-up
+		err := s.nextGeneration()
+		return err == nil && len(s.queue) > 0, err
+	}
+	f := s.queue[0]
+	if !f.IsOpen() {
+		if err := f.Reopen(); err != nil {
+			return s.reopenFailed(f, err)
+		}
+	}
+	s.lateFirst(ctx, f)
+	sent, err := s.readFile(ctx, f)
+	if sent || err != nil {
+		return sent, err
+	}
+	if len(s.queue) > 1 || !s.current {
+		s.rotateOut(f)
+		return true, nil
+	}
+	return s.checkPath(ctx, f)
+}
+
+// lateFirst reads the rotated files once more before the first line of the
+// next one: once that line is there, the lines that were written to them
+// before it are there too. What keeps a rotated file from being read is told by lateWrites.
+func (s *stream) lateFirst(ctx context.Context, f *tail.File) {
+	if f.Offset() > 0 || len(s.late) == 0 || !f.Grown() {
+		return
+	}
+	for i := range s.late {
+		l := &s.late[i]
+		at := l.Offset()
+		_ = s.drain(ctx, l.File)
+		if l.Offset() != at {
+			l.quietSince = time.Now()
+		}
+	}
+}
+
+// lateDue reports whether the rotated files have their turn although there is
+// more to read in the current one: a file that never rests must not keep them
+// open, and their late writes waiting, for ever.
+func (s *stream) lateDue() bool {
+	return len(s.late) > 0 && (s.lateHot || time.Since(s.lateLooked) >= lateLook)
 }
 
 // open finds the files of the path at the stream's first run.
@@ -180,6 +236,9 @@ func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) boo
 		f.SeekToLastLine()
 	}
 	f.Mark()
+	if !stored { // a kill from now on must not make it a file that was never seen
+		s.c.deps.Store.FlushSoon()
+	}
 	return true
 }
 
@@ -205,9 +264,7 @@ func (s *stream) readFile(ctx context.Context, f *tail.File) (sent bool, err err
 	b, err := f.Read(ctx)
 	switch {
 	case errors.Is(err, tail.ErrTruncated):
-		s.c.metrics.truncations.Inc()
-		s.c.log.Info("file was truncated, it is read from its beginning", "path", s.path, "file", f.ID().String())
-		f.Reset()
+		s.restart(f)
 		return true, nil
 	case err != nil || b == nil:
 		return false, err
@@ -221,8 +278,15 @@ func (s *stream) readFile(ctx context.Context, f *tail.File) (sent bool, err err
 	return true, nil
 }
 
+// restart reads a truncated file from its beginning.
+func (s *stream) restart(f *tail.File) {
+	s.c.metrics.truncations.Inc()
+	s.c.log.Info("file was truncated, it is read from its beginning", "path", s.path, "file", f.ID().String())
+	f.Reset()
+}
+
 func (s *stream) send(ctx context.Context, b *record.Batch) bool {
-	s.read, s.active = true, time.Now()
+	s.active = time.Now()
 	select {
 	case s.c.out <- b:
 		return true
@@ -252,21 +316,36 @@ func (s *stream) checkPath(ctx context.Context, f *tail.File) (rotated bool, err
 		return false, err
 	}
 	kind := "rename"
-	if err != nil {
+	if _, linked, err := f.Stat(); err == nil && !linked {
 		kind = "delete"
 	}
-	for {
-		sent, err := s.readFile(ctx, f)
-		if err != nil {
-			return false, err
-		}
-		if !sent {
-			break
-		}
+	if err := s.drain(ctx, f); err != nil {
+		return false, err
 	}
 	s.c.metrics.rotations.WithLabelValues(kind).Inc()
 	s.rotateOut(f)
 	return true, nil
+}
+
+// drain reads a renamed file to its end. While its writer goes on, so does
+// drain, for rotate_wait: after that only what was there is read before the
+// next file's turn comes, and the rest counts as late.
+func (s *stream) drain(ctx context.Context, f *tail.File) error {
+	until, bound := time.Now().Add(s.c.cfg.RotateWait), int64(-1)
+	for {
+		sent, err := s.readFile(ctx, f)
+		if err != nil || !sent {
+			return err
+		}
+		if bound < 0 && time.Now().After(until) {
+			if bound, _, err = f.Stat(); err != nil {
+				return err
+			}
+		}
+		if bound >= 0 && f.Offset() >= bound {
+			return nil
+		}
+	}
 }
 
 // rotateOut moves the first file of the queue to the late ones.
@@ -275,7 +354,7 @@ func (s *stream) rotateOut(f *tail.File) {
 	s.current = s.current && len(s.queue) > 0
 	s.late = append(s.late, lateFile{f, time.Now()})
 	f.SetRotated()
-	s.remember(f, false)
+	s.remember(f, true)
 	s.publish()
 }
 
@@ -298,15 +377,18 @@ func (s *stream) nextGeneration() error {
 		known[id] = st
 	}
 	files, current, err := s.openGenerations(known)
+	s.active = time.Now()
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return err
 	}
-	if missed := len(files) - 1; current && missed > 0 {
-		s.c.metrics.rotations.WithLabelValues("missed").Add(float64(missed))
+	missed := len(files)
+	if current {
+		missed--
 	}
+	s.c.metrics.rotations.WithLabelValues("missed").Add(float64(missed))
 	s.setQueue(files, current)
 	return nil
 }
@@ -315,26 +397,31 @@ func (s *stream) nextGeneration() error {
 // stream is reading.
 func (s *stream) nextReady() bool {
 	g, err := statGeneration(s.path)
-	return err == nil && s.c.ownable(g.id, s)
+	return err == nil && s.c.ownable(g.id)
 }
 
 // reopenFailed answers a parked file that is no longer where it was.
-func (s *stream) reopenFailed(err error) (bool, error) {
-	if !errors.Is(err, tail.ErrOther) && !errors.Is(err, fs.ErrNotExist) {
+func (s *stream) reopenFailed(f *tail.File, err error) (bool, error) {
+	switch {
+	case errors.Is(err, tail.ErrTruncated):
+		s.restart(f)
+		return true, nil
+	case !errors.Is(err, tail.ErrOther) && !errors.Is(err, fs.ErrNotExist):
 		return false, err
 	}
-	f := s.queue[0]
 	s.remember(f, false)
 	s.c.disown(f.ID())
 	s.c.metrics.rotations.WithLabelValues("rename").Inc()
 	s.opened = false
 	s.setQueue(nil, false)
-	return true, s.open()
+	err = s.open()
+	return err == nil, err
 }
 
 // lateWrites reads what was appended to rotated files, and lets those go
 // that have been quiet long enough.
 func (s *stream) lateWrites(ctx context.Context) (busy bool, err error) {
+	s.lateLooked, s.lateHot = time.Now(), false
 	for i := 0; i < len(s.late); i++ {
 		l := &s.late[i]
 		sent, err := s.readFile(ctx, l.File)
@@ -342,7 +429,7 @@ func (s *stream) lateWrites(ctx context.Context) (busy bool, err error) {
 			return false, err
 		}
 		if sent {
-			l.quietSince = time.Now()
+			l.quietSince, s.lateHot = time.Now(), true
 			return true, nil
 		}
 		if time.Since(l.quietSince) < s.c.cfg.RotateWait {
@@ -368,7 +455,7 @@ func (s *stream) letGo(i int) {
 	f := s.late[i].File
 	_, linked, err := f.Stat()
 	if err == nil && !linked {
-		s.c.deps.Store.Delete(s.c.cfg.Task, f.ID())
+		f.Forget()
 		delete(s.known, f.ID())
 	} else {
 		f.MarkDone()

@@ -38,6 +38,10 @@ type Sum struct {
 	Hash uint64 `json:"hash"`
 }
 
+// maxSumBytes bounds the range of a stored hash, so that a damaged value
+// cannot ask for a read of any size.
+const maxSumBytes = 64 << 10
+
 // State is what is remembered of one file of one task.
 type State struct {
 	Path    string    `json:"path"`           // the name it was collected under, not where it may be now
@@ -71,7 +75,8 @@ func decodeState(b []byte) (State, error) {
 	if err := json.Unmarshal(b[1:], &s); err != nil {
 		return s, fmt.Errorf("decode checkpoint value: %w", err)
 	}
-	if s.Offset < 0 || s.Head.Len < 0 || s.Tail.Len < 0 || int64(s.Tail.Len) > s.Offset {
+	if s.Offset < 0 || s.Head.Len < 0 || s.Head.Len > maxSumBytes ||
+		s.Tail.Len < 0 || s.Tail.Len > maxSumBytes || int64(s.Tail.Len) > s.Offset {
 		return s, fmt.Errorf("checkpoint value of %s is out of range", s.Path)
 	}
 	return s, nil

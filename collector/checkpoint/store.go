@@ -195,6 +195,11 @@ func (s *Store) Delivered(n int) {
 		return
 	}
 	s.delivered.Store(0)
+	s.FlushSoon()
+}
+
+// FlushSoon asks for a flush before its time, without waiting for it.
+func (s *Store) FlushSoon() {
 	select {
 	case s.early <- struct{}{}:
 	default:

@@ -35,7 +35,7 @@ func NewTracker(committed int64) *Tracker {
 func (t *Tracker) Add(end int64, at time.Time) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.head > 0 && len(t.pending) == cap(t.pending) {
+	if t.head > len(t.pending)/2 && len(t.pending) == cap(t.pending) {
 		t.pending = t.pending[:copy(t.pending, t.pending[t.head:])]
 		t.head = 0
 	}

@@ -58,6 +58,15 @@ type Deps struct {
 	Long           func(cut, dropped int)         // told of lines longer than the bound
 }
 
+// Info is what one look at a name shows.
+type Info struct {
+	ID       checkpoint.FileID
+	Size     int64  // bytes
+	Mode     uint32 // the kind of file: unix.S_IFREG, unix.S_IFDIR...
+	Modified int64  // Unix nanoseconds
+	Birth    int64  // creation, Unix nanoseconds; 0 where the file system keeps none
+}
+
 // File is one regular file, for as long as it exists under any name. Its
 // methods are called by one goroutine at a time, except Checkpoint, Status and
 // the acknowledgements, which may come from anywhere at any time.
@@ -66,9 +75,11 @@ type File struct {
 	src  *record.Source
 	id   checkpoint.FileID
 
-	off  int64 // read offset: start of the next line that was not read yet
-	scan int64 // no newline stands in [off, scan)
-	full bool  // the last read filled its block: more is there without asking
+	off     int64  // read offset: start of the next line that was not read yet
+	scan    int64  // no newline stands in [off, scan)
+	guard   []byte // the bytes just before off, to notice a file that was rewritten
+	suspect bool   // look at the guard even if the size is the same
+	full    bool   // the last read filled its block: more is there without asking
 
 	mu      sync.Mutex // guards what follows
 	fd      int        // -1 while closed
@@ -82,7 +93,7 @@ type File struct {
 	moved   time.Time
 	done    bool
 	rotated bool
-	gone    bool // forgotten by the store
+	gone    bool // its last mark is made
 }
 
 // Open opens the regular file at path and starts at its beginning. src.File is
@@ -217,6 +228,7 @@ func (f *File) Birth() int64 { return f.birth }
 // first Read, or after Reset.
 func (f *File) SeekTo(off int64) {
 	f.off, f.scan, f.full = off, off, false
+	f.loadGuard()
 	f.mu.Lock()
 	f.tracker = checkpoint.NewTracker(off)
 	f.refreshSumsLocked()
@@ -319,6 +331,9 @@ func (f *File) Stat() (size int64, linked bool, err error) {
 	f.size = st.Size
 	return st.Size, st.Nlink > 0, nil
 }
+
+// Offset is where the next batch begins. Only the reader may ask.
+func (f *File) Offset() int64 { return f.off }
 
 // Full reports whether the last Read filled its block, so that more is likely
 // to be there.

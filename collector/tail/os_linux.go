@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"logferry/collector/checkpoint"
 )
 
 func fdPath(fd int, _ string) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
@@ -24,12 +26,33 @@ func birthTime(fd int) int64 { return statBirth(fd, "", unix.AT_EMPTY_PATH) }
 
 func statBirth(fd int, path string, flags int) int64 {
 	var stx unix.Statx_t
-	if err := unix.Statx(fd, path, flags, unix.STATX_BTIME, &stx); err != nil || stx.Mask&unix.STATX_BTIME == 0 {
+	if err := unix.Statx(fd, path, flags, unix.STATX_BTIME, &stx); err != nil {
 		return 0
 	}
-	return stx.Btime.Sec*int64(time.Second) + int64(stx.Btime.Nsec)
+	return born(&stx)
 }
 
-// BirthOf is the creation time of the file at path in Unix nanoseconds, or 0
-// where the file system keeps none.
-func BirthOf(path string) int64 { return statBirth(unix.AT_FDCWD, path, 0) }
+func born(stx *unix.Statx_t) int64 {
+	if stx.Mask&unix.STATX_BTIME == 0 {
+		return 0
+	}
+	return nanos(stx.Btime)
+}
+
+func nanos(t unix.StatxTimestamp) int64 { return t.Sec*int64(time.Second) + int64(t.Nsec) }
+
+// Look asks, in one system call, what stands under path, symbolic links
+// followed.
+func Look(path string) (Info, error) {
+	var stx unix.Statx_t
+	err := ignoringEINTR(func() error {
+		return unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &stx)
+	})
+	if err != nil {
+		return Info{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return Info{
+		ID:   checkpoint.FileID{Dev: unix.Mkdev(stx.Dev_major, stx.Dev_minor), Ino: stx.Ino},
+		Size: int64(stx.Size), Mode: uint32(stx.Mode) & unix.S_IFMT, Modified: nanos(stx.Mtime), Birth: born(&stx),
+	}, nil
+}

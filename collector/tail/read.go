@@ -12,8 +12,9 @@ import (
 // Read returns the next batch of whole lines, or nil when there is none at
 // this moment: the file is read to its last newline. It waits for the budget.
 //
-// ErrTruncated means that the file became shorter than what was read: Reset
-// starts it again.
+// ErrTruncated means that the file became shorter than what was read, or that
+// the bytes before the read offset are no longer those that were read there: it
+// was truncated and has grown again. Reset starts it again.
 func (f *File) Read(ctx context.Context) (*record.Batch, error) {
 	for {
 		want, err := f.blockSize()
@@ -41,27 +42,39 @@ func (f *File) blockSize() (int, error) {
 		return 0, err
 	case size < f.scan:
 		return 0, ErrTruncated
+	case size == f.scan && f.suspect:
+		f.suspect = false
+		return 0, f.verifyGuard()
 	case size == f.scan:
 		return 0, nil
 	}
+	f.suspect = false
 	return int(min(size-f.off, max(BlockBytes, 2*(f.scan-f.off)))), nil
 }
 
 // readBlock reads one block at the read offset. again asks for another try
 // with a larger block: the line is longer than this one.
 func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again bool, err error) {
-	want = min(classSize(want), max(BlockBytes, classSize(f.deps.Frame.MaxBytes+2)))
+	guard := len(f.guard)
+	if want += guard; want-guard <= BlockBytes {
+		want = min(want, BlockBytes)
+	}
+	want = min(classSize(want), max(BlockBytes, classSize(f.deps.Frame.MaxBytes+2+guardBytes)))
 	if err := f.deps.Budget.Acquire(ctx, want); err != nil {
 		return nil, false, err
 	}
 	blk := f.deps.Pool.get(want)
-	n, err := pread(f.fd, blk.data[:want], f.off)
+	n, err := pread(f.fd, blk.data[:want], f.off-int64(guard))
+	if err == nil && (n < guard || !bytes.Equal(f.guard, blk.data[:guard])) {
+		err = ErrTruncated
+	}
 	if err != nil {
 		f.drop(blk, want)
 		return nil, false, fmt.Errorf("read %s at offset %d: %w", f.path, f.off, err)
 	}
 	f.full = n == want
-	recs, used, counts := f.deps.Frame.Append(blk.Records[:0], blk.data[:n], f.off, maxRecords)
+	n -= guard
+	recs, used, counts := f.deps.Frame.Append(blk.Records[:0], blk.data[guard:guard+n], f.off, maxRecords)
 	blk.Records = recs
 	f.deps.Long(counts.Cut, counts.Dropped)
 	if used == 0 {
@@ -71,6 +84,7 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 	}
 	start := f.off
 	f.off += int64(used)
+	f.guard = append(f.guard[:0], blk.data[max(0, guard+used-guardBytes):guard+used]...)
 	if len(recs) < maxRecords {
 		f.scan = start + int64(n)
 	} else {
@@ -78,6 +92,34 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 	}
 	return f.emit(blk, start, want), false, nil
 }
+
+// guardBytes is how much before the read offset is compared at each read.
+const guardBytes = 64
+
+// loadGuard remembers the bytes before the read offset.
+func (f *File) loadGuard() {
+	n := min(f.off, guardBytes)
+	f.guard = append(f.guard[:0], make([]byte, n)...)
+	if m, err := preadFull(f.fd, f.guard, f.off-n); err != nil || m < len(f.guard) {
+		f.guard = f.guard[:0]
+	}
+}
+
+// verifyGuard looks whether they are still there.
+func (f *File) verifyGuard() error {
+	var buf [guardBytes]byte
+	got := buf[:len(f.guard)]
+	if n, err := preadFull(f.fd, got, f.off-int64(len(got))); err != nil {
+		return fmt.Errorf("read %s at offset %d: %w", f.path, f.off, err)
+	} else if n < len(got) || !bytes.Equal(got, f.guard) {
+		return ErrTruncated
+	}
+	return nil
+}
+
+// Suspect makes the next Read look whether what was read is still there, even
+// if the size is the same: something happened to the file.
+func (f *File) Suspect() { f.suspect = true }
 
 // readLong looks for the end of a line longer than the bound without holding
 // it, and makes one record of its head once the newline is found.
@@ -139,6 +181,7 @@ func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
 	f.deps.Long(counts.Cut, counts.Dropped)
 	start := f.off
 	f.off, f.scan = next, next
+	f.loadGuard()
 	return f.emit(blk, start, size), nil
 }
 

@@ -39,11 +39,12 @@ func (f *File) Forget() {
 // Mark asks for the file's state to be stored at the next flush.
 func (f *File) Mark() { f.deps.Store.Mark(f.src.Task, f.id, f) }
 
-// MarkDone notes that the file was rotated away and is read to its end.
+// MarkDone notes that the file was rotated away and is read to its end. It is
+// the last mark: from now on the file may be collected under another name.
 func (f *File) MarkDone() {
 	f.mu.Lock()
-	f.done = true
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	f.done, f.gone = true, true
 	f.Mark()
 }
 

@@ -17,6 +17,9 @@ var ErrUnsupported = errors.New("file watches are not supported on this system")
 // ErrLimit means that the kernel's watch limit is reached.
 var ErrLimit = errors.New("no inotify watches left; raise fs.inotify.max_user_watches")
 
+// ErrEnded means that the watcher's Run has ended.
+var ErrEnded = errors.New("the watcher has ended")
+
 // Event is one change of a directory.
 type Event struct {
 	Name     string // the entry's name within the directory; empty when everything may have changed

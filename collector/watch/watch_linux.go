@@ -25,6 +25,7 @@ type Watcher struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
+	ended bool // fd is closed; its number may belong to somebody else
 	dirs  map[int32]map[*Watch]func(Event)
 	files map[int32]map[*Watch]func()
 }
@@ -55,9 +56,9 @@ func New(log *slog.Logger) (*Watcher, error) {
 func (w *Watcher) Dir(path string, fn func(Event)) (*Watch, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	wd, err := unix.InotifyAddWatch(w.fd, path, dirMask)
+	wd, err := w.addLocked(path, dirMask)
 	if err != nil {
-		return nil, watchError(path, err)
+		return nil, err
 	}
 	h := &Watch{w: w, wd: int32(wd)}
 	if w.dirs[h.wd] == nil {
@@ -74,9 +75,9 @@ func (w *Watcher) Dir(path string, fn func(Event)) (*Watch, error) {
 func (w *Watcher) File(path string, fn func()) (*Watch, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	wd, err := unix.InotifyAddWatch(w.fd, path, fileMask)
+	wd, err := w.addLocked(path, fileMask)
 	if err != nil {
-		return nil, watchError(path, err)
+		return nil, err
 	}
 	h := &Watch{w: w, wd: int32(wd)}
 	if w.files[h.wd] == nil {
@@ -86,11 +87,34 @@ func (w *Watcher) File(path string, fn func()) (*Watch, error) {
 	return h, nil
 }
 
-func watchError(path string, err error) error {
-	if errors.Is(err, unix.ENOSPC) {
-		return ErrLimit
+func (w *Watcher) addLocked(path string, mask uint32) (int, error) {
+	if w.ended {
+		return 0, ErrEnded
 	}
-	return fmt.Errorf("watch %s: %w", path, err)
+	wd, err := unix.InotifyAddWatch(w.fd, path, mask)
+	switch {
+	case errors.Is(err, unix.ENOSPC):
+		return 0, ErrLimit
+	case err != nil:
+		return 0, fmt.Errorf("watch %s: %w", path, err)
+	}
+	return wd, nil
+}
+
+func (w *Watcher) removeLocked(wd int32) {
+	if !w.ended {
+		_, _ = unix.InotifyRmWatch(w.fd, uint32(wd))
+	}
+}
+
+// end closes the instance, and with it every watch.
+func (w *Watcher) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended {
+		w.ended = true
+		_ = w.f.Close()
+	}
 }
 
 // Close ends a registration; the function is not called after it returned,
@@ -102,22 +126,23 @@ func (h *Watch) Close() {
 	if m := w.dirs[h.wd]; m != nil {
 		if delete(m, h); len(m) == 0 {
 			delete(w.dirs, h.wd)
-			_, _ = unix.InotifyRmWatch(w.fd, uint32(h.wd))
+			w.removeLocked(h.wd)
 		}
 		return
 	}
 	if m := w.files[h.wd]; m != nil {
 		if delete(m, h); len(m) == 0 {
 			delete(w.files, h.wd)
-			_, _ = unix.InotifyRmWatch(w.fd, uint32(h.wd))
+			w.removeLocked(h.wd)
 		}
 	}
 }
 
 // Run hands events out until ctx ends, then closes the instance.
 func (w *Watcher) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = w.f.Close() })
+	stop := context.AfterFunc(ctx, w.end)
 	defer stop()
+	defer w.end()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := w.f.Read(buf)
@@ -186,7 +211,7 @@ func (w *Watcher) wakeAll() {
 			files = append(files, fn)
 		}
 		delete(w.files, wd)
-		_, _ = unix.InotifyRmWatch(w.fd, uint32(wd))
+		w.removeLocked(wd)
 	}
 	for _, m := range w.dirs {
 		for _, fn := range m {
