@@ -10,29 +10,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-
-	"logferry/internal/record"
 )
-
-// transport carries the records of one partition. It belongs to one goroutine.
-type transport interface {
-	// send hands over a flight of records, in order, and returns when each is
-	// settled: acknowledged with its err nil, or not sent and never to be sent
-	// again by the transport. What Kafka holds afterwards is a run of the
-	// flight's records in their order. It returns ctx's error when ctx ends
-	// first; then nothing is known and only close may follow.
-	send(ctx context.Context, flight []item) error
-	// close ends the transport and waits for its goroutines.
-	close()
-}
-
-// item is one record of a flight.
-type item struct {
-	parcel *parcel
-	rec    *record.Record
-	at     int32 // rec's place in the parcel's batch
-	err    error // set by send
-}
 
 const (
 	// sizeSlack is how much larger than our own limits sarama's is, so that a
@@ -62,14 +40,17 @@ var (
 // marker claims to be as long as a batch may be, so sarama closes the batch
 // before it; then it refuses to be encoded, so it comes back as an error.
 type asyncTransport struct {
-	topic     string
-	partition int32
-	producer  sarama.AsyncProducer
-	stop      chan struct{} // closed by close; ends waiting inside the producer
-	drained   sync.WaitGroup
+	topic      string
+	partition  int32
+	producer   sarama.AsyncProducer
+	markerSize int           // what the marker claims, in bytes
+	stop       chan struct{} // closed by close; ends waiting inside the producer
+	drained    sync.WaitGroup
 
 	chunks  []*[cellChunk]cell
-	marker  cell
+	marker  *cell
+	open    bool          // a flight was begun and has no marker yet
+	failed  bool          // a message of the flight came back as an error; read when settled
 	turn    atomic.Int64  // index of the record that may be encoded next
 	left    atomic.Int64  // messages of the flight that did not come back yet
 	settled chan struct{} // gets a value when left reaches 0
@@ -104,11 +85,14 @@ func newAsyncTransport(c *cluster, lc laneConfig) (*asyncTransport, error) {
 		create: lc.create, stop: t.stop, note: lc.note,
 	}
 	p, err := sarama.NewAsyncProducerFromClient(client)
+	for i := 0; i < settleTries && errors.Is(err, sarama.ErrNotConnected) && c.wait(settlePause, nil); i++ {
+		p, err = sarama.NewAsyncProducerFromClient(client) // see cluster.settle
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start a producer: %w", err)
 	}
 	t.producer = p
-	t.marker.body = body{t: t, size: client.conf.Producer.MaxMessageBytes - 64, turn: -1}
+	t.markerSize = client.conf.Producer.MaxMessageBytes - 64
 	t.drained.Add(2)
 	go t.drainSuccesses()
 	go t.drainErrors()
@@ -128,6 +112,9 @@ func (t *asyncTransport) config(c *cluster, lc laneConfig) *sarama.Config {
 	p.Retry.Max = retryMax
 	// These functions do the waiting themselves: sarama would sleep on after close.
 	p.Retry.BackoffFunc = func(retries, _ int) time.Duration {
+		if retries == 0 {
+			return 0 // sarama gave the record back; the lane waits
+		}
 		lc.retried(causes.take(lc.topic, lc.partition))
 		c.pause(retries-1, t.stop)
 		return 0
@@ -147,6 +134,7 @@ func (t *asyncTransport) send(ctx context.Context, flight []item) error {
 	t.turn.Store(0)
 	t.left.Store(int64(len(flight)) + 1)
 	input := t.producer.Input()
+	t.open = true
 	for i := range flight {
 		m := t.fill(i, &flight[i])
 		select {
@@ -155,9 +143,9 @@ func (t *asyncTransport) send(ctx context.Context, flight []item) error {
 			return ctx.Err()
 		}
 	}
-	t.marker.msg = sarama.ProducerMessage{Topic: t.topic, Value: &t.marker.body, Metadata: &t.marker}
 	select {
-	case input <- &t.marker.msg:
+	case input <- t.mark():
+		t.open = false
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -170,8 +158,24 @@ func (t *asyncTransport) send(ctx context.Context, flight []item) error {
 	}
 }
 
-// release gives back the chunks that a flight needed, but for the first.
+// mark returns the message that ends a flight.
+func (t *asyncTransport) mark() *sarama.ProducerMessage {
+	if t.marker == nil {
+		t.marker = new(cell)
+	}
+	t.marker.body = body{t: t, size: t.markerSize, turn: -1}
+	t.marker.msg = sarama.ProducerMessage{Topic: t.topic, Value: &t.marker.body, Metadata: t.marker}
+	return &t.marker.msg
+}
+
+// release gives back the chunks that a flight needed, but for the first. After
+// a failure they are left to the garbage collector: where sarama finds no
+// leader it looks at a message once more after giving it back.
 func (t *asyncTransport) release() {
+	if t.failed {
+		t.failed, t.chunks, t.marker = false, nil, nil
+		return
+	}
 	for _, c := range t.chunks[1:] {
 		cellPool.Put(c)
 	}
@@ -214,6 +218,7 @@ func (t *asyncTransport) drainErrors() {
 	for e := range t.producer.Errors() {
 		if c := e.Msg.Metadata.(*cell); c.item != nil {
 			c.item.err = e.Err
+			t.failed = true
 		}
 		t.count()
 	}
@@ -227,6 +232,10 @@ func (t *asyncTransport) count() {
 
 func (t *asyncTransport) close() {
 	close(t.stop)
+	if t.open { // without its marker, the flight would stay inside sarama for good
+		t.marker = nil
+		t.producer.Input() <- t.mark()
+	}
 	t.producer.AsyncClose()
 	t.drained.Wait()
 }

@@ -24,7 +24,7 @@ func NewClient(cfg Config, log *slog.Logger) (sarama.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	tameSarama(log)
+	RouteLogs(log)
 	client, err := sarama.NewClient(cfg.Brokers, sc)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka at %s: %w; check that the brokers run and that their addresses are right",
@@ -33,14 +33,17 @@ func NewClient(cfg Config, log *slog.Logger) (sarama.Client, error) {
 	return client, nil
 }
 
-var tameOnce sync.Once
+var sarLog *saramaLog
+var routeOnce sync.Once
 
-// tameSarama routes sarama's own log lines to log, at debug level, and
-// switches off its metrics, which nothing reads and which would leave a
-// goroutine behind. Both are global in sarama, so the first call decides.
-func tameSarama(log *slog.Logger) {
-	tameOnce.Do(func() {
-		l := &saramaLog{log: log.With("component", "sarama")}
+// RouteLogs routes sarama's own log lines to log, at debug level, and switches
+// off its metrics, which nothing reads and which would leave a goroutine
+// behind. Both are global in sarama and not guarded, so the first call decides.
+// NewClient and Sink.Run make it; a program that uses sarama in other ways too
+// calls it before that.
+func RouteLogs(log *slog.Logger) {
+	routeOnce.Do(func() {
+		l := &saramaLog{log: log.With("component", "sarama")}; sarLog = l
 		sarama.Logger, sarama.DebugLogger = l, l
 		metrics.UseNilMetrics = true
 	})

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +34,7 @@ func openCluster(cfg Config, refresh time.Duration, log *slog.Logger) (*cluster,
 	if err != nil {
 		return nil, err
 	}
-	tameSarama(log)
+	RouteLogs(log)
 	c := &cluster{cfg: cfg, log: log, dial: newDialer(cfg.RequestTimeout), stop: make(chan struct{})}
 	sc.Net.Proxy.Enable, sc.Net.Proxy.Dialer = true, c.dial
 	// Each partition has at most one request in flight whatever the connection
@@ -119,6 +117,7 @@ func (c *cluster) leader(topic string, partition int32, create *CreateTopics, st
 		}
 		b, err := c.client.Leader(topic, partition)
 		if err == nil {
+			c.settle(b, stop)
 			return b, nil
 		}
 		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
@@ -135,11 +134,32 @@ func (c *cluster) leader(topic string, partition int32, create *CreateTopics, st
 	}
 }
 
+// settle waits until a broker that is being opened is open, or known not to
+// be. sarama marks it as open a moment before others have to wait for it; who
+// comes in that moment is told that it is not connected.
+func (c *cluster) settle(b *sarama.Broker, stop <-chan struct{}) {
+	for range settleTries {
+		if ok, err := b.Connected(); ok || err != nil || !c.wait(settlePause, stop) {
+			return
+		}
+	}
+}
+
+const (
+	settleTries = 10
+	settlePause = time.Millisecond
+)
+
 // pause waits before attempt number attempt+1 (with jitter, doubling from
 // retry_backoff to retry_backoff_max). It returns false at once when the
 // cluster or stop is closed.
 func (c *cluster) pause(attempt int, stop <-chan struct{}) bool {
-	t := time.NewTimer(backoff(c.cfg.RetryBackoff, c.cfg.RetryBackoffMax, attempt))
+	return c.wait(backoff(c.cfg.RetryBackoff, c.cfg.RetryBackoffMax, attempt), stop)
+}
+
+// wait waits for d. It returns false at once when the cluster or stop is closed.
+func (c *cluster) wait(d time.Duration, stop <-chan struct{}) bool {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -153,80 +173,4 @@ func (c *cluster) pause(attempt int, stop <-chan struct{}) bool {
 // explain turns err into one line that ends with a remedy.
 func (c *cluster) explain(err error, topic string) error {
 	return explain(err, c.dial.lastError(), topic, c.cfg.Brokers)
-}
-
-// laneClient is the client that the producer of one partition sees. It knows
-// this one partition only, and its Leader waits. sarama gives up on a batch
-// when it finds no leader, although the broker that went away may have stored
-// it; with a leader that comes later, the batch is sent again under the
-// sequence numbers that it has, and the broker can tell that it has it already.
-type laneClient struct {
-	sarama.Client
-	cluster    *cluster
-	conf       *sarama.Config
-	partitions []int32 // the one
-	create     *CreateTopics
-	stop       <-chan struct{}
-	note       func(error)
-}
-
-// Config returns the lane's own configuration.
-func (c *laneClient) Config() *sarama.Config { return c.conf }
-
-// Partitions returns the lane's one partition.
-func (c *laneClient) Partitions(string) ([]int32, error) { return c.partitions, nil }
-
-// WritablePartitions returns the lane's one partition.
-func (c *laneClient) WritablePartitions(string) ([]int32, error) { return c.partitions, nil }
-
-// Leader waits for a leader.
-func (c *laneClient) Leader(topic string, partition int32) (*sarama.Broker, error) {
-	return c.cluster.leader(topic, partition, c.create, c.stop, c.note)
-}
-
-// RefreshMetadata asks for fresh metadata; when there is none, Leader deals
-// with it.
-func (c *laneClient) RefreshMetadata(topics ...string) error {
-	if err := c.Client.RefreshMetadata(topics...); err != nil {
-		c.note(err)
-	}
-	return nil
-}
-
-// causes remembers, for each partition, why sarama last sent a batch again:
-// it says so nowhere but in its log.
-var causes = &retryCauses{last: make(map[string]error)}
-
-type retryCauses struct {
-	mu   sync.Mutex
-	last map[string]error
-}
-
-func causeKey(topic string, partition int32) string {
-	return fmt.Sprintf("%s/%d", topic, partition)
-}
-
-// noteRetry picks the cause out of a line of sarama's log.
-func noteRetry(format string, v []any) {
-	if !strings.HasPrefix(format, "Retrying batch for") || len(v) != 3 {
-		return
-	}
-	topic, ok1 := v[0].(string)
-	partition, ok2 := v[1].(int32)
-	err, ok3 := v[2].(error)
-	if !slices.Contains([]bool{ok1, ok2, ok3}, false) {
-		causes.mu.Lock()
-		causes.last[causeKey(topic, partition)] = err
-		causes.mu.Unlock()
-	}
-}
-
-// take returns the newest cause and forgets it; nil when there is none.
-func (r *retryCauses) take(topic string, partition int32) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	k := causeKey(topic, partition)
-	err := r.last[k]
-	delete(r.last, k)
-	return err
 }

@@ -26,7 +26,7 @@ func TestRecordsArriveOnceAndInOrderForEveryCodecAndAcks(t *testing.T) {
 						require.Eventually(t, func() bool { return len(w.consume(topic)) == 3000 }, patient, time.Millisecond)
 					}
 					recs := w.consume(topic)
-					require.Len(t, recs, 3000)
+					require.Equal(t, 3000, len(recs))
 					w.requireLines(recs, "/a", 0, 2000)
 					w.requireLines(recs, "/b", 0, 1000)
 				})
@@ -48,7 +48,7 @@ func TestKeysHeadersAndTimesArriveByteForByte(t *testing.T) {
 		))
 		s.finish()
 		recs := w.consume(topic)
-		require.Len(t, recs, 3)
+		require.Equal(t, 3, len(recs))
 		require.Equal(t, odd, recs[0].Value)
 		require.Equal(t, odd, recs[0].Key)
 		require.Equal(t, at.UnixMilli(), recs[0].Timestamp.UnixMilli())
@@ -98,7 +98,7 @@ func TestManyBatchesInFlightOfManyFilesKeepTheirOrder(t *testing.T) {
 		}
 		s.finish()
 		recs := w.consume(topic)
-		require.Len(t, recs, 10_000)
+		require.Equal(t, 10_000, len(recs))
 		for f := range 10 {
 			w.requireLines(recs, fmt.Sprintf("/f%d", f), 0, 1000)
 		}

@@ -9,6 +9,7 @@
 // The parts, in the order in which a record meets them: Sink routes batches
 // (sink.go, partitioner.go) to lanes, one for each partition (lane.go); a lane
 // sends its records in flights, one at a time, through a transport
-// (transport.go, async.go) and deals with what comes back (errors.go,
-// deadletter.go).
+// (transport.go; async.go, on sarama's AsyncProducer) and deals with what comes
+// back (errors.go, deadletter.go). A cluster (cluster.go, laneclient.go) waits
+// for leaders and topics, and ends all connections when there is no more time.
 package kafka

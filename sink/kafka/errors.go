@@ -79,7 +79,7 @@ func poison(err error) string {
 	var conf sarama.ConfigurationError
 	var enc sarama.PacketEncodingError
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, errStopped), errors.Is(err, errPartitionGone):
 		return ""
 	case errors.Is(err, sarama.ErrMessageSizeTooLarge), errors.Is(err, sarama.ErrMessageSetSizeTooLarge), errors.Is(err, errTooLarge):
 		return "too_large"
@@ -124,6 +124,8 @@ func explain(err, dial error, topic string, brokers []string) error {
 		return fmt.Errorf("no broker of %s can be reached: %w; start Kafka, or correct brokers", at, oneLine(err))
 	case errors.Is(err, sarama.ErrUnknownTopicOrPartition):
 		return fmt.Errorf("topic %q does not exist; create it or set create_topics", topic)
+	case errors.Is(err, errPartitionGone):
+		return fmt.Errorf("topic %q has no such partition; choose another one or add partitions to the topic", topic)
 	case errors.Is(err, sarama.ErrTopicAuthorizationFailed):
 		return fmt.Errorf("writing to topic %q is not allowed; grant Write and Describe on it: %w", topic, oneLine(err))
 	case errors.Is(err, sarama.ErrClusterAuthorizationFailed):

@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/goleak"
 
 	"logferry/internal/record"
+	"logferry/test/kafkatest"
 )
 
 const (
@@ -27,7 +27,10 @@ const (
 	patient = 20 * time.Second // how long a test waits for what must happen
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	RouteLogs(quiet) // before kafkatest uses sarama
+	kafkatest.Main(m)
+}
 
 // eachProducer runs a test against every writer that Config.Producer names.
 func eachProducer(t *testing.T, f func(t *testing.T, cfg Config)) {
@@ -39,9 +42,10 @@ func eachProducer(t *testing.T, f func(t *testing.T, cfg Config)) {
 
 // world is an in-process Kafka behind a gate.
 type world struct {
-	t    *testing.T
-	fake *kfake.Cluster
-	gate *gate
+	t       *testing.T
+	fake    *kfake.Cluster
+	gate    *gate
+	brokers []string
 }
 
 func newWorld(t *testing.T, partitions int32, opts ...kfake.Opt) *world {
@@ -54,12 +58,12 @@ func newWorld(t *testing.T, partitions int32, opts ...kfake.Opt) *world {
 	fake, err := kfake.NewCluster(opts...)
 	require.NoError(t, err)
 	t.Cleanup(fake.Close)
-	return &world{t: t, fake: fake, gate: g}
+	return &world{t: t, fake: fake, gate: g, brokers: fake.ListenAddrs()}
 }
 
 // config points cfg at the world, with short pauses.
 func (w *world) config(cfg Config) Config {
-	cfg.Brokers = w.fake.ListenAddrs()
+	cfg.Brokers = w.brokers
 	cfg.RetryBackoff = orElse(cfg.RetryBackoff, 5*time.Millisecond)
 	cfg.RetryBackoffMax = orElse(cfg.RetryBackoffMax, 50*time.Millisecond)
 	cfg.RequestTimeout = orElse(cfg.RequestTimeout, 5*time.Second)
@@ -202,7 +206,7 @@ func (w *world) consume(name string) []*kgo.Record {
 	sc := sarama.NewConfig()
 	client, err := sarama.NewClient(w.fake.ListenAddrs(), sc)
 	require.NoError(w.t, err)
-	defer client.Close()
+	defer func() { require.NoError(w.t, client.Close()) }()
 	parts, err := client.Partitions(name)
 	require.NoError(w.t, err)
 	total := 0

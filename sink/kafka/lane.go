@@ -7,48 +7,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"logferry/internal/record"
 )
 
 const (
 	// maxFlight is the most records that one flight holds.
 	maxFlight = 8192
-	// recordOverhead is what sarama reckons for a record besides its key,
-	// value and headers, headerOverhead for each header, in bytes.
-	recordOverhead = 36
-	headerOverhead = 10
 	// quietTrouble is how long an error may last before it is logged: a
 	// partition that changes its leader is nobody's business.
 	quietTrouble = time.Second
 )
-
-// parcel is a batch on its way. It is done when its last record is.
-type parcel struct {
-	batch *record.Batch
-	key   []byte // of records without one of their own; nil: none
-	left  atomic.Int64
-}
-
-func (p *parcel) keyOf(r *record.Record) []byte {
-	if r.Extra != nil && r.Extra.Key != nil {
-		return r.Extra.Key
-	}
-	return p.key
-}
-
-// settle counts n records as acknowledged or set aside.
-func (p *parcel) settle(n int) {
-	if p.left.Add(int64(-n)) == 0 {
-		p.batch.Done()
-	}
-}
-
-// span is a run of records of one batch.
-type span struct {
-	parcel   *parcel
-	from, to int32
-}
 
 // lane sends the records of one partition, in order and one flight at a time,
 // from a goroutine of its own. Whatever happens to it, no other lane waits.
@@ -131,6 +98,7 @@ func (l *lane) run(ctx context.Context) {
 		if err := l.deliver(ctx); err != nil {
 			return
 		}
+		clear(l.flight) // keep no batch alive
 	}
 }
 
@@ -198,7 +166,7 @@ func (l *lane) take() {
 				l.shift(done, bytes-n)
 				return
 			}
-			l.flight = append(l.flight, item{parcel: sp.parcel, rec: rec, at: sp.from})
+			l.flight = append(l.flight, item{parcel: sp.parcel, rec: rec})
 		}
 		if sp.from == sp.to {
 			done++
@@ -216,17 +184,6 @@ func (l *lane) shift(n, bytes int) {
 	if rest == 0 {
 		l.queued = 0
 	}
-}
-
-// recordSize is the size of a record as sarama reckons it, in bytes.
-func recordSize(r *record.Record, key []byte) int {
-	n := recordOverhead + len(key) + len(r.Value)
-	if r.Extra != nil {
-		for _, h := range r.Extra.Headers {
-			n += headerOverhead + len(h.Key) + len(h.Value)
-		}
-	}
-	return n
 }
 
 // deliver sends l.flight until each of its records is settled. Records that
@@ -251,10 +208,7 @@ func (l *lane) deliver(ctx context.Context) error {
 		failed, cause := l.settle(part)
 		rest = rest[len(part)-failed:]
 		if err := l.react(ctx, cause, len(part), rest); err != nil {
-			if !errors.Is(err, errHandedOn) {
-				return err
-			}
-			rest = nil
+			return err
 		}
 		if poison(cause) != "" && len(part) == 1 {
 			rest = rest[1:]
@@ -267,7 +221,7 @@ func (l *lane) deliver(ctx context.Context) error {
 // Whatever keeps it from that is the error of all of part's records.
 func (l *lane) sendPart(ctx context.Context, part []item) error {
 	if l.transport == nil {
-		t, err := l.s.openTransport(l.s.route.Topic, l.partition, l.s.route.Create, l.note, l.retried)
+		t, err := l.s.openTransport(l.s.route.Topic, l.target(), l.s.route.Create, l.note, l.retried)
 		if ctx.Err() != nil {
 			if t != nil {
 				t.close()
@@ -283,6 +237,16 @@ func (l *lane) sendPart(ctx context.Context, part []item) error {
 		l.transport = t
 	}
 	return l.transport.send(ctx, part)
+}
+
+// target is the partition to write to: the lane's own, or another one when the
+// topic was made anew with fewer partitions.
+func (l *lane) target() int32 {
+	n, err := l.s.cluster.partitions(l.s.route.Topic, l.s.route.Create)
+	if err != nil || l.partition < n || l.s.route.Partitioner == "manual" {
+		return l.partition
+	}
+	return l.partition % n
 }
 
 // settle resolves what was acknowledged and moves the rest, in order, to the
@@ -314,9 +278,6 @@ func (l *lane) settle(part []item) (failed int, cause error) {
 	return len(part) - keep, cause
 }
 
-// errHandedOn says that another lane has taken over the records.
-var errHandedOn = errors.New("handed on")
-
 // react deals with the outcome of sending sent records, of which rest begins
 // with those that failed because of cause.
 func (l *lane) react(ctx context.Context, cause error, sent int, rest []item) error {
@@ -333,13 +294,12 @@ func (l *lane) react(ctx context.Context, cause error, sent int, rest []item) er
 		}
 		l.limit = max(1, sent/2)
 		return nil
-	case errors.Is(cause, errPartitionGone) && l.s.handOn(l, rest):
-		return errHandedOn
 	}
 	l.s.countError(cause)
+	l.log.Error("CAUSE", "err", cause, "sent", sent)
 	l.s.retries.Inc()
 	l.note(cause)
-	if spoilsProducer(cause) && l.transport != nil {
+	if l.transport != nil && (spoilsProducer(cause) || errors.Is(cause, errPartitionGone)) {
 		l.transport.close()
 		l.transport = nil
 	}

@@ -53,6 +53,8 @@ func (p *picker) batch(b *record.Batch, n int32, healthy func(int32) bool) int32
 		return int32(h.Sum32() % uint32(n))
 	case "manual":
 		return p.manual
+	case "round_robin", "random":
+		return 0 // its records take their own turns
 	}
 	return p.next(n, healthy)
 }

@@ -148,26 +148,7 @@ func (s *session) healthy(partition int32) bool {
 	return l == nil || l.healthy()
 }
 
-// handOn moves records of a lane whose partition is gone to a lane that runs;
-// false when there is no such lane or the partition is not ours to choose.
-func (s *session) handOn(from *lane, items []item) bool {
-	s.mu.Lock()
-	var to *lane
-	for _, l := range s.lanes {
-		if l != from && (to == nil || l.partition < to.partition) {
-			to = l
-		}
-	}
-	s.mu.Unlock()
-	if s.route.Partitioner == "manual" || to == nil {
-		return false
-	}
-	for _, it := range items {
-		to.put(span{it.parcel, it.at, it.at + 1})
-	}
-	return true
-}
-
+// openTransport makes the transport of one partition.
 func (s *session) openTransport(topic string, partition int32, create *CreateTopics, note, retried func(error)) (transport, error) {
 	t, err := newAsyncTransport(s.cluster, laneConfig{topic: topic, partition: partition, create: create, note: note, retried: retried})
 	if err != nil {
