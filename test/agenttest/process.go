@@ -185,6 +185,7 @@ func (p *Process) Tasks() map[string]Task {
 type File struct {
 	Task      string    `json:"task"`
 	Path      string    `json:"path"`
+	File      string    `json:"file"`
 	State     string    `json:"state"`
 	Size      int64     `json:"size_bytes"`
 	Read      int64     `json:"read_bytes"`

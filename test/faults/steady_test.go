@@ -1,0 +1,40 @@
+package faults
+
+import (
+	"sync/atomic"
+	"time"
+
+	"logferry/test/agenttest"
+)
+
+const (
+	everyWrite    = 5 * time.Millisecond
+	linesPerWrite = 100 // 20,000 lines/s
+)
+
+// steady writes a log in the background, at a rate, whatever the agent does.
+type steady struct {
+	n    atomic.Uint64
+	done chan struct{}
+}
+
+func writeSteadily(l *agenttest.LogWriter, total uint64) *steady {
+	s := &steady{done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		tick := time.NewTicker(everyWrite)
+		defer tick.Stop()
+		for n := uint64(0); n < total; n += linesPerWrite {
+			<-tick.C
+			l.Write(linesPerWrite)
+			s.n.Store(n + linesPerWrite)
+		}
+	}()
+	return s
+}
+
+// reach waits until n lines are written.
+func (s *steady) reach(w *world, n uint64) {
+	w.Helper()
+	agenttest.Eventually(w.T, "the writer comes so far", agenttest.Patience, func() bool { return s.n.Load() >= n })
+}
