@@ -35,6 +35,10 @@ test: ## all tests, -race, with real Kafka and etcd
 test-short: ## tests without the slow ones
 	$(GO) test -short ./...
 
+.PHONY: faults
+faults: ## break the world around the agent: one row a scenario (SCENARIO=name runs one)
+	$(GO) test ./test/faults -count=1 -timeout 60m -v -faults.all -run 'TestFaults/^$(or $(SCENARIO),.*)$$' | grep -v -e '^=== ' -e 'using real'
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## gofmt, vet, golangci-lint, shellcheck where it is installed
 	@fmt=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$fmt" || { echo "not formatted: $$fmt"; exit 1; }

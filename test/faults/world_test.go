@@ -148,7 +148,7 @@ func (w *world) arrived() {
 	require.NoError(w, err)
 	defer func() { require.NoError(w, r.Close()) }()
 	var last verify.Report
-	deadline := time.Now().Add(agenttest.Patience / 4)
+	deadline := time.Now().Add(agenttest.Patience)
 	for {
 		err := r.Drain(w.Context(), func(rec kafkaread.Record) error {
 			c.Add(rec.Partition, rec.Offset, rec.Value)
