@@ -37,7 +37,7 @@ test-short: ## tests without the slow ones
 
 .PHONY: faults
 faults: ## break the world around the agent: one row a scenario (SCENARIO=name runs one)
-	$(GO) test ./test/faults -count=1 -timeout 60m -v -faults.all -run 'TestFaults/^$(or $(SCENARIO),.*)$$' | grep -v -e '^=== ' -e 'using real'
+	$(GO) test ./test/faults -count=1 -timeout 60m -v -faults.all -run 'TestFaults/^($(or $(SCENARIO),.*))$$' | grep -v -e '^=== ' -e 'using real'
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## gofmt, vet, golangci-lint, shellcheck where it is installed

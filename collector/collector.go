@@ -82,12 +82,12 @@ type Collector struct {
 	awaited  int           // streams of the first look that have not tried to open their files
 	noted    bool          // the first look is over
 	scanTook time.Duration // only the loop touches it
+	began    time.Time     // when Run was called
 
 	stored map[string]map[checkpoint.FileID]checkpoint.State // by path; until the first look is over
 }
 
 type dirEvent struct {
-	at  time.Time
 	dir string
 	ev  watch.Event
 }
@@ -124,7 +124,7 @@ func New(cfg Config, deps Deps) *Collector {
 // closes. When it returns, nothing is sent any more; batches on their way may still
 // be resolved until Close.
 func (c *Collector) Run(ctx context.Context, out chan<- *record.Batch) error {
-	c.out = out
+	c.out, c.began = out, time.Now()
 	c.mu.Lock()
 	c.spawn = func(s *stream) { c.wg.Go(func() { c.runStream(ctx, s) }) }
 	c.mu.Unlock()
@@ -383,7 +383,7 @@ func (c *Collector) accept(path string) {
 func (c *Collector) dirCallback(dir string) func(watch.Event) {
 	return func(ev watch.Event) {
 		c.mu.Lock()
-		c.events = append(c.events, dirEvent{time.Now(), dir, ev})
+		c.events = append(c.events, dirEvent{dir, ev})
 		c.mu.Unlock()
 		c.notifyLoop()
 	}
@@ -420,8 +420,8 @@ func (c *Collector) handleEvents() (look bool) {
 				look = true
 				continue
 			}
-			c.consider(path, false)
-			c.considerGone(path, e.at)
+			c.consider(path, false, nil)
+			c.considerGone(path)
 		}
 	}
 	return look

@@ -108,14 +108,30 @@ func (c *Collector) scan(fresh func(glob string) bool) map[string]bool {
 	sort.Strings(paths)
 	c.forgetRefused(found)
 	for _, p := range paths {
-		c.consider(p, found[p])
+		c.consider(p, found[p], c.pastOf(p, len(paths)))
 	}
 	c.scanTook = time.Since(began)
 	return found
 }
 
-// consider takes up one matching path.
-func (c *Collector) consider(p string, firstLook bool) {
+// searchedPaths bounds the looks in which each new path's directory is read
+// for generations that came and went before.
+const searchedPaths = 1000
+
+// pastOf is what is known of a path that a look finds among n: what the store
+// holds at the first look; later, that it was not there when the agent began.
+func (c *Collector) pastOf(p string, n int) map[checkpoint.FileID]checkpoint.State {
+	switch {
+	case c.stored != nil:
+		return maps.Clone(c.stored[p])
+	case n <= searchedPaths:
+		return bornSince(c.began)
+	}
+	return nil
+}
+
+// consider takes up one matching path with what is known of its past.
+func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.FileID]checkpoint.State) {
 	c.mu.Lock()
 	s := c.streams[p]
 	c.mu.Unlock()
@@ -141,7 +157,7 @@ func (c *Collector) consider(p string, firstLook bool) {
 		c.mu.Unlock()
 		return // the same file under another name
 	}
-	s = newStream(c, p, firstLook, maps.Clone(c.stored[p]))
+	s = newStream(c, p, firstLook, known)
 	s.found = newGeneration(p, info)
 	s.active = time.Unix(0, info.Modified)
 	s.old = c.cfg.IgnoreOlder > 0 && time.Since(s.active) > c.cfg.IgnoreOlder
@@ -150,12 +166,9 @@ func (c *Collector) consider(p string, firstLook bool) {
 	s.wake()
 }
 
-// bornBefore is how much older than the event of its creation a file can be.
-const bornBefore = 10 * time.Second
-
 // considerGone takes up a path whose file was renamed before anybody could
 // look at it: the file is searched for among the path's siblings.
-func (c *Collector) considerGone(p string, at time.Time) {
+func (c *Collector) considerGone(p string) {
 	if _, err := tail.Look(p); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -164,9 +177,7 @@ func (c *Collector) considerGone(p string, at time.Time) {
 		c.mu.Unlock()
 		return
 	}
-	s := newStream(c, p, false, map[checkpoint.FileID]checkpoint.State{
-		{}: {Birth: at.Add(-bornBefore).UnixNano(), Done: true},
-	})
+	s := newStream(c, p, false, bornSince(c.began))
 	c.addLocked(s)
 	c.mu.Unlock()
 	s.wake()

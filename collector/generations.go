@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"time"
 
 	"logferry/collector/checkpoint"
 	"logferry/collector/tail"
@@ -84,7 +85,7 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 			f.Close()
 			continue
 		}
-		if !s.take(f, g, isCurrent, known != nil) {
+		if !s.take(f, g, isCurrent, wasCollected(known)) {
 			f.Close()
 			hasCurrent = hasCurrent && !isCurrent
 			continue
@@ -92,6 +93,26 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 		files = append(files, f)
 	}
 	return files, hasCurrent, nil
+}
+
+// bornSince is the known past of a path that nobody collected before but whose
+// generations since a moment are wanted: a path that appears while the agent
+// runs may have been rotated before its first look.
+func bornSince(at time.Time) map[checkpoint.FileID]checkpoint.State {
+	return map[checkpoint.FileID]checkpoint.State{{}: {Birth: at.Add(-clockTick).UnixNano(), Done: true}}
+}
+
+// clockTick is how far the clock that stamps files may be behind.
+const clockTick = 10 * time.Millisecond
+
+// wasCollected tells a path with a past from one of bornSince.
+func wasCollected(known map[checkpoint.FileID]checkpoint.State) bool {
+	for id := range known {
+		if id != (checkpoint.FileID{}) {
+			return true
+		}
+	}
+	return false
 }
 
 // needSearch spares the directory when the path's file is the one that was
@@ -150,7 +171,7 @@ func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current ge
 				list = append(list, g)
 			}
 		case i < len(siblings) && g.born >= last && (!hasCurrent || g.born <= current.born) &&
-			(!s.c.matches(p) || isNumbered(filepath.Base(s.path), filepath.Base(p))):
+			(isNumbered(filepath.Base(s.path), filepath.Base(p)) || (wasCollected(known) && !s.c.matches(p))):
 			list = append(list, g)
 		}
 	}
@@ -168,7 +189,7 @@ func (s *stream) neighbours() (siblings, others []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	entries, err := d.ReadDir(-1)
 	if err != nil {
 		return nil, nil, err

@@ -305,7 +305,7 @@ func (a *agent) stop() {
 	case <-time.After(patience):
 		require.FailNow(a.w.t, "the collector does not end")
 	}
-	<-a.watcher
+	require.ErrorIs(a.w.t, <-a.watcher, context.Canceled)
 	close(a.out)
 	<-a.sink.ended
 	a.c.Close()

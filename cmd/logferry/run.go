@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -104,10 +103,7 @@ func (a *app) runAgent(cmd *cobra.Command, f *runFlags) error {
 	}
 	defer onHangup(ag.Reload, log)()
 	log.Info("logferry", "version", buildVersion())
-	if err := ag.Run(cmd.Context()); err != nil && !(cmd.Context().Err() != nil && errors.Is(err, context.Canceled)) {
-		return err
-	}
-	return nil
+	return ag.Run(cmd.Context())
 }
 
 // onHangup calls reload at each SIGHUP until the returned function is called.

@@ -363,7 +363,7 @@ func FuzzDecodeState(f *testing.F) {
 func BenchmarkFlushOfTenThousandFiles(b *testing.B) {
 	s, err := Open(b.TempDir(), time.Hour, NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
 	require.NoError(b, err)
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	b.ReportAllocs()
 	for b.Loop() {
 		for i := range uint64(10000) {

@@ -98,7 +98,7 @@ func write(t testing.TB, path, text string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	require.NoError(t, err)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	_, err = f.WriteString(text)
 	require.NoError(t, err)
 }
@@ -561,7 +561,7 @@ func BenchmarkReadOneLine(b *testing.B) {
 	p := filepath.Join(b.TempDir(), "a")
 	w, err := os.Create(p)
 	require.NoError(b, err)
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	f := d.open(b, p)
 	line := []byte(strings.Repeat("x", 188) + "\n")
 	b.ReportAllocs()

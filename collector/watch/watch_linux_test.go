@@ -139,7 +139,7 @@ func TestAFileIsWatchedThroughItsDescriptorAfterARename(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "f")
 	f, err := os.Create(p)
 	require.NoError(t, err)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	require.NoError(t, os.Remove(p))
 	var n atomic.Int32
 	_, err = w.File("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), func() { n.Add(1) })

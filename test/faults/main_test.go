@@ -15,7 +15,7 @@ import (
 
 var (
 	all      = flag.Bool("faults.all", false, "run every scenario, not only the selection of make test")
-	producer = flag.String("faults.producer", "async", "the writer that the agent uses")
+	producer = flag.String("faults.producer", "", "the writer that the agent uses (kafka.producer)")
 )
 
 func TestMain(m *testing.M) {

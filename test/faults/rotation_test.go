@@ -114,6 +114,18 @@ var rotationScenarios = []scenario{
 			}
 		}
 	}},
+	{"rotated-before-its-directory-was-seen", true, func(w *world) {
+		require.NoError(w, os.MkdirAll(w.path(), 0o755))
+		w.start("**/app.log")
+		for i := range 5 {
+			l := w.log(fmt.Sprintf("new-%d", i), "deep", "app.log")
+			for range 3 {
+				l.Write(200)
+				w.rename(l)
+			}
+			l.Write(100)
+		}
+	}},
 	{"glob-matches-rotated-names", false, func(w *world) {
 		l := w.log("app.log")
 		w.start("app.log*")

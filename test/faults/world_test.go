@@ -74,6 +74,9 @@ func (w *world) start(globs ...string) {
 	if len(globs) == 0 {
 		globs = []string{"*.log"}
 	}
+	if *producer != "" {
+		w.Setenv("LOGFERRY_KAFKA_PRODUCER", *producer)
+	}
 	args := []string{
 		"--topic", w.topic, "--brokers", strings.Join(w.kafka.Brokers(), ","), "--state-dir", w.stateDir(),
 	}
