@@ -33,7 +33,6 @@ func NewClient(cfg Config, log *slog.Logger) (sarama.Client, error) {
 	return client, nil
 }
 
-var sarLog *saramaLog
 var routeOnce sync.Once
 
 // RouteLogs routes sarama's own log lines to log, at debug level, and switches
@@ -43,7 +42,7 @@ var routeOnce sync.Once
 // calls it before that.
 func RouteLogs(log *slog.Logger) {
 	routeOnce.Do(func() {
-		l := &saramaLog{log: log.With("component", "sarama")}; sarLog = l
+		l := &saramaLog{log: log.With("component", "sarama")}
 		sarama.Logger, sarama.DebugLogger = l, l
 		metrics.UseNilMetrics = true
 	})

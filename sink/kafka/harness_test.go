@@ -78,7 +78,8 @@ type shipment struct {
 	in     chan *record.Batch
 	cancel context.CancelFunc
 	result chan error
-	dead   string // file of dead letters
+	ended  chan struct{} // closed behind result
+	dead   string        // file of dead letters
 	m      *Metrics
 
 	mu   sync.Mutex
@@ -101,12 +102,12 @@ func (w *world) ship(cfg Config, route Route) *shipment {
 	require.NoError(w.t, err)
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
-	ended := make(chan struct{})
+	s.ended = make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(s.ended)
 		s.result <- s.sink.Run(ctx, s.in)
 	}()
-	w.t.Cleanup(func() { s.cancel(); <-ended })
+	w.t.Cleanup(func() { s.cancel(); <-s.ended })
 	return s
 }
 
@@ -133,9 +134,10 @@ func source(path string) *record.Source {
 	return &record.Source{Task: "web", Host: "host-1", Path: path, File: "fd00-2a"}
 }
 
-// batchOf makes a batch of records, owned by s.
+// batchOf makes a batch of records, owned by s, read now: Kafka forgets, when it
+// restarts, the producer of records that are a day old.
 func (s *shipment) batchOf(src *record.Source, recs ...record.Record) *record.Batch {
-	b := &record.Batch{Source: src, Records: recs, Time: time.UnixMilli(1_700_000_000_000)}
+	b := &record.Batch{Source: src, Records: recs, Time: time.Now()}
 	b.SetOwner(s, 0)
 	return b
 }
@@ -150,17 +152,22 @@ func (s *shipment) send(b *record.Batch) {
 	}
 }
 
+// lines makes records "PATH number" with the numbers from..to-1.
+func lines(path string, from, to int) []record.Record {
+	var recs []record.Record
+	for i := from; i < to; i++ {
+		recs = append(recs, record.Record{Value: fmt.Appendf(nil, "%s %d", path, i), Offset: int64(i)})
+	}
+	return recs
+}
+
 // sendLines sends lines "PATH number" with the numbers from..to-1, in batches
 // of size records, and returns how many batches.
 func (s *shipment) sendLines(path string, from, to, size int) int {
 	s.t.Helper()
 	src, batches := source(path), 0
 	for i := from; i < to; i += size {
-		var recs []record.Record
-		for k := i; k < min(i+size, to); k++ {
-			recs = append(recs, record.Record{Value: fmt.Appendf(nil, "%s %d", path, k), Offset: int64(k)})
-		}
-		s.send(s.batchOf(src, recs...))
+		s.send(s.batchOf(src, lines(path, i, min(i+size, to))...))
 		batches++
 	}
 	return batches

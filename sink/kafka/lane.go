@@ -296,7 +296,6 @@ func (l *lane) react(ctx context.Context, cause error, sent int, rest []item) er
 		return nil
 	}
 	l.s.countError(cause)
-	l.log.Error("CAUSE", "err", cause, "sent", sent)
 	l.s.retries.Inc()
 	l.note(cause)
 	if l.transport != nil && (spoilsProducer(cause) || errors.Is(cause, errPartitionGone)) {

@@ -17,6 +17,25 @@ func shipReal(t *testing.T, k *kafkatest.Cluster, name string, cfg Config) *ship
 	return w.ship(cfg, Route{Topic: name, Partitioner: "file"})
 }
 
+// feed sends n lines of each path in the background, in turns, and closes the
+// channel that it returns when the sink has taken them all or has ended.
+func (s *shipment) feed(n int, paths ...string) <-chan struct{} {
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		for i := 0; i < n; i += 50 {
+			for _, p := range paths {
+				select {
+				case s.in <- s.batchOf(source(p), lines(p, i, i+50)...):
+				case <-s.ended:
+					return
+				}
+			}
+		}
+	}()
+	return fed
+}
+
 // requireReal checks that a topic of a real cluster holds the lines 0..n-1 of
 // each path, once and in order.
 func requireReal(t *testing.T, k *kafkatest.Cluster, name string, n int, paths ...string) {
@@ -79,25 +98,18 @@ func TestRealKafkaPausedOrKilledLosesDoublesAndReordersNothing(t *testing.T) {
 				cfg.RequestTimeout, cfg.BatchBytes = 500*time.Millisecond, 20_000
 				s := shipReal(t, k, name, cfg)
 				paths := []string{"/a", "/b", "/c"}
-				send := func(from, to int) {
-					for i := from; i < to; i += 50 {
-						for _, p := range paths {
-							s.sendLines(p, i, i+50, 50)
-						}
-					}
-				}
-				send(0, 5000)
-				outage()
-				send(5000, 10_000)
+				fed := s.feed(40_000, paths...)
+				require.Eventually(t, func() bool { return s.doneCount() > 50 }, patient, time.Millisecond)
+				outage() // in the middle of the load
 				s.errMatches(" ")
 				if what == "paused" {
 					k.Continue(t, 0)
 				} else {
 					k.Restart(t, 0)
 				}
-				send(10_000, 12_000)
+				<-fed
 				s.finish()
-				requireReal(t, k, name, 12_000, paths...)
+				requireReal(t, k, name, 40_000, paths...)
 			})
 		}
 	})
