@@ -24,8 +24,8 @@ type Config struct {
 	Compression      string        `yaml:"compression,omitempty"`       // none, gzip, snappy, lz4 (default), zstd
 	CompressionLevel *int          `yaml:"compression_level,omitempty"` // codec's own scale; default the codec's
 	Linger           time.Duration `yaml:"linger,omitempty"`            // longest wait for a batch to fill; default 5ms
-	BatchBytes       int           `yaml:"batch_bytes,omitempty"`       // records gathered for one partition, in bytes; default 1 MiB
-	MaxMessageBytes  int           `yaml:"max_message_bytes,omitempty"` // largest record sent; default 1000000, as the brokers' own default less its overhead
+	BatchBytes       int           `yaml:"batch_bytes,omitempty"`       // records gathered for one partition, in bytes; default 1000000, so that a batch that does not compress passes the brokers' own default limit
+	MaxMessageBytes  int           `yaml:"max_message_bytes,omitempty"` // largest record sent, with key and headers; default 1 MiB + 64 KiB, so that the longest line passes
 	RequestTimeout   time.Duration `yaml:"request_timeout,omitempty"`   // for connecting, and for one request's answer; default 30s
 	RetryBackoff     time.Duration `yaml:"retry_backoff,omitempty"`     // first pause after an error; default 100ms
 	RetryBackoffMax  time.Duration `yaml:"retry_backoff_max,omitempty"` // longest pause; default 5s
@@ -66,8 +66,8 @@ const (
 	defaultClientID        = "logferry"
 	defaultVersion         = "2.8.0"
 	defaultLinger          = 5 * time.Millisecond
-	defaultBatchBytes      = 1 << 20
-	defaultMaxMessageBytes = 1_000_000
+	defaultBatchBytes      = 1_000_000
+	defaultMaxMessageBytes = 1<<20 + 64<<10
 	defaultRequestTimeout  = 30 * time.Second
 	defaultRetryBackoff    = 100 * time.Millisecond
 	defaultRetryBackoffMax = 5 * time.Second
