@@ -23,7 +23,7 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, c.Validate())
 	require.Equal(t, Config{
 		Brokers: []string{"127.0.0.1:9092"}, ClientID: "logferry", Version: "2.8.0", Producer: "async", Acks: "all",
-		Idempotent: ptr(true), Compression: "lz4", Linger: 5 * time.Millisecond, BatchBytes: 1 << 20, MaxMessageBytes: 1_000_000,
+		Idempotent: ptr(true), Compression: "lz4", Linger: 5 * time.Millisecond, BatchBytes: 1_000_000, MaxMessageBytes: 1<<20 + 64<<10,
 		RequestTimeout: 30 * time.Second, RetryBackoff: 100 * time.Millisecond, RetryBackoffMax: 5 * time.Second,
 	}, c)
 	one := Config{Acks: "1"}

@@ -1,6 +1,7 @@
 package kafka
 
 // RecordOverhead is about what a record costs in memory beside its value
-// while it is on its way through the async writer, in bytes: its slot, its
-// message and sarama's encoded form of it. The agent's budget counts it.
-const RecordOverhead = 256
+// while it waits in a lane, in bytes: its place in the queue, when records of one
+// batch go to different partitions. What is in flight costs more, but a lane
+// flies at most maxFlight records at a time.
+const RecordOverhead = 24
