@@ -111,18 +111,32 @@ func (s *server) tasks(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, map[string]any{"agent": s.a.cfg.ID, "tasks": tasks})
 }
 
+// notCollected is a path that matches a task's globs and is not read.
+type notCollected struct {
+	Task  string `json:"task"`
+	Path  string `json:"path"`
+	Error string `json:"error"`
+}
+
 func (s *server) files(w http.ResponseWriter, r *http.Request) {
-	files := []collector.FileStatus{}
+	files, ignored := []collector.FileStatus{}, []notCollected{}
 	name := r.URL.Query().Get("task")
 	for _, t := range s.a.supervisor.Tasks() {
-		if name == "" || name == t.Name {
-			files = append(files, t.files...)
+		if name != "" && name != t.Name {
+			continue
+		}
+		files = append(files, t.files...)
+		for path, why := range t.ignored {
+			ignored = append(ignored, notCollected{t.Name, path, why})
 		}
 	}
+	slices.SortFunc(ignored, func(a, b notCollected) int {
+		return strings.Compare(a.Task+"\x00"+a.Path, b.Task+"\x00"+b.Path)
+	})
 	slices.SortFunc(files, func(a, b collector.FileStatus) int {
 		return strings.Compare(a.Task+"\x00"+a.Path+"\x00"+a.File, b.Task+"\x00"+b.Path+"\x00"+b.File)
 	})
-	writeJSON(w, map[string]any{"agent": s.a.cfg.ID, "files": files})
+	writeJSON(w, map[string]any{"agent": s.a.cfg.ID, "files": files, "not_collected": ignored})
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

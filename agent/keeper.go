@@ -30,7 +30,9 @@ const restartDelay = time.Second
 type keeper struct {
 	s      *Supervisor
 	name   string
-	signal chan struct{} // want changed
+	signal chan struct{}   // want changed
+	after  <-chan struct{} // closed when the removed keeper of the same name has ended; nil: there is none
+	done   chan struct{}   // closed when run has returned
 
 	mu      sync.Mutex
 	want    *want // nil: removed
@@ -42,7 +44,7 @@ type keeper struct {
 }
 
 func newKeeper(s *Supervisor, name string) *keeper {
-	return &keeper{s: s, name: name, signal: make(chan struct{}, 1), state: TaskPending}
+	return &keeper{s: s, name: name, signal: make(chan struct{}, 1), done: make(chan struct{}), state: TaskPending}
 }
 
 // set says which version should run; nil removes the task.
@@ -64,6 +66,10 @@ func (k *keeper) set(w *want) {
 }
 
 func (k *keeper) run(ctx context.Context) {
+	defer close(k.done)
+	if k.after != nil {
+		<-k.after // both at once would read the same files from the same offsets
+	}
 	for ctx.Err() == nil {
 		w := k.current()
 		if w == nil {
@@ -168,7 +174,8 @@ type TaskStatus struct {
 	LagSeconds    float64 `json:"lag_seconds"` // of the file that is furthest behind
 	BufferedBytes int     `json:"buffered_bytes"`
 
-	files []collector.FileStatus
+	files   []collector.FileStatus
+	ignored map[string]string // path → why it is not collected although it matches
 }
 
 // Tasks lists every task that this agent knows, sorted by name.
@@ -212,7 +219,7 @@ func (k *keeper) status() TaskStatus {
 		}
 	}
 	st.BufferedBytes = p.account.Used()
-	st.files = p.collect.Files()
+	st.files, st.ignored = p.collect.Files(), p.collect.Refused()
 	st.Files = len(st.files)
 	for _, f := range st.files {
 		st.LagBytes += f.LagBytes

@@ -28,6 +28,7 @@ type Supervisor struct {
 	mu        sync.Mutex
 	snapshots map[string]task.Snapshot
 	keepers   map[string]*keeper
+	leaving   map[string]*keeper // removed, and perhaps still draining
 	refused   map[string]refusal
 }
 
@@ -48,7 +49,7 @@ type want struct {
 func NewSupervisor(order []string, build func(task.Task, bool) (*pipeline, error), forget func(string), log *slog.Logger) *Supervisor {
 	return &Supervisor{
 		build: build, forget: forget, order: order, log: log,
-		changed: make(chan struct{}, 1), snapshots: map[string]task.Snapshot{}, keepers: map[string]*keeper{}, refused: map[string]refusal{},
+		changed: make(chan struct{}, 1), snapshots: map[string]task.Snapshot{}, keepers: map[string]*keeper{}, leaving: map[string]*keeper{}, refused: map[string]refusal{},
 	}
 }
 
@@ -88,6 +89,7 @@ func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 		if _, ok := desired[name]; !ok {
 			s.log.Info("task removed", "task", name)
 			delete(s.keepers, name)
+			s.leaving[name] = k
 			k.set(nil)
 		}
 	}
@@ -96,12 +98,27 @@ func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 		k := s.keepers[name]
 		if k == nil {
 			k = newKeeper(s, name)
+			if old := s.leaving[name]; old != nil {
+				k.after = old.done
+			}
 			s.keepers[name] = k
 			k.set(&w) // before it runs: a keeper that wants nothing ends
-			wg.Go(func() { k.run(ctx) })
+			wg.Go(func() {
+				k.run(ctx)
+				s.left(k)
+			})
 			continue
 		}
 		k.set(&w)
+	}
+}
+
+// left forgets a removed keeper that has ended.
+func (s *Supervisor) left(k *keeper) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leaving[k.name] == k {
+		delete(s.leaving, k.name)
 	}
 }
 

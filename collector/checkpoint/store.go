@@ -75,7 +75,7 @@ type fileKey struct {
 // used, or that another agent uses it.
 func Open(dir string, interval time.Duration, m *Metrics, log *slog.Logger) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("open checkpoint store: %w", err)
+		return nil, fmt.Errorf("open checkpoint store: %w", withRemedy(err))
 	}
 	path := filepath.Join(dir, FileName)
 	db, err := openChecked(path)
@@ -90,9 +90,20 @@ func Open(dir string, interval time.Duration, m *Metrics, log *slog.Logger) (*St
 		db, err = openChecked(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open checkpoint store: %w", err)
+		return nil, fmt.Errorf("open checkpoint store: %w", withRemedy(err))
 	}
 	return &Store{db: db, path: path, interval: interval, log: log, metrics: m, dirty: map[fileKey]Source{}, early: make(chan struct{}, 1)}, nil
+}
+
+// withRemedy says what to do about a directory that cannot be used.
+func withRemedy(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w; free space there, or set state_dir to a place that has some", err)
+	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return fmt.Errorf("%w; let the agent's user write there, or set state_dir to a place where it can", err)
+	}
+	return err
 }
 
 var errDamaged = errors.New("damaged database")
@@ -125,8 +136,15 @@ func openChecked(path string) (db *bolt.DB, err error) {
 		}
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	if err := db.View(readAll); err != nil {
+	complete := false
+	if err := db.View(func(tx *bolt.Tx) error {
+		complete = tx.Bucket(bucketFiles) != nil && tx.Bucket(bucketSeen) != nil
+		return readAll(tx)
+	}); err != nil {
 		return db, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if complete {
+		return db, nil // nothing is written, so that a start needs no free space
 	}
 	return db, db.Update(func(tx *bolt.Tx) error {
 		_, err1 := tx.CreateBucketIfNotExists(bucketFiles)

@@ -28,8 +28,10 @@ type lane struct {
 	queue   []span
 	queued  int       // rough bytes in queue
 	since   time.Time // when queue ceased to be empty
+	flying  bool      // what was taken from queue is not all settled
 	closing bool      // no more is coming
 	wake    chan struct{}
+	landed  chan struct{} // gets a value when flying ends
 
 	trouble atomic.Pointer[trouble]
 
@@ -50,7 +52,7 @@ type trouble struct {
 func newLane(s *session, partition int32) *lane {
 	return &lane{
 		s: s, partition: partition, log: s.log.With("partition", partition),
-		wake: make(chan struct{}, 1), limit: maxFlight,
+		wake: make(chan struct{}, 1), landed: make(chan struct{}, 1), limit: maxFlight,
 	}
 }
 
@@ -99,6 +101,36 @@ func (l *lane) run(ctx context.Context) {
 			return
 		}
 		clear(l.flight) // keep no batch alive
+		l.land()
+	}
+}
+
+// land notes that a flight is settled.
+func (l *lane) land() {
+	l.mu.Lock()
+	l.flying = false
+	l.mu.Unlock()
+	select {
+	case l.landed <- struct{}{}:
+	default:
+	}
+}
+
+// idle waits until the lane has delivered all that it got, or ctx ends. Only
+// who puts may call it.
+func (l *lane) idle(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		busy := l.flying || len(l.queue) > 0
+		l.mu.Unlock()
+		if !busy {
+			return nil
+		}
+		select {
+		case <-l.landed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -155,7 +187,7 @@ func (l *lane) await(ctx context.Context, d time.Duration) error {
 func (l *lane) take() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.flight = l.flight[:0]
+	l.flight, l.flying = l.flight[:0], true
 	bytes, done := 0, 0
 	for done < len(l.queue) && len(l.flight) < maxFlight {
 		sp := &l.queue[done]

@@ -38,6 +38,7 @@ type session struct {
 	// The rest belongs to route.
 	picker *picker
 	spans  map[int32][]span
+	width  int32 // how many partitions the last batch was dealt out to
 }
 
 func newSession(s *Sink) (*session, error) {
@@ -86,6 +87,9 @@ func (s *session) dispatch(ctx context.Context, b *record.Batch) error {
 	if err != nil {
 		return err
 	}
+	if err := s.narrow(ctx, n); err != nil {
+		return err
+	}
 	p := &parcel{batch: b, key: s.key(b)}
 	p.left.Store(int64(len(b.Records)))
 	whole := s.picker.batch(b, n, s.healthy)
@@ -94,6 +98,25 @@ func (s *session) dispatch(ctx context.Context, b *record.Batch) error {
 		return nil
 	}
 	s.split(ctx, p, n, whole)
+	return nil
+}
+
+// narrow waits, when the topic was made anew with fewer partitions, for the
+// lanes of those that are gone. What they still have goes to partitions that
+// are left, and must be there before what follows it in its file.
+func (s *session) narrow(ctx context.Context, n int32) error {
+	for p := n; p < s.width; p++ {
+		s.mu.Lock()
+		l := s.lanes[p]
+		s.mu.Unlock()
+		if l == nil {
+			continue
+		}
+		if err := l.idle(ctx); err != nil {
+			return err
+		}
+	}
+	s.width = n
 	return nil
 }
 

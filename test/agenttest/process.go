@@ -55,8 +55,16 @@ type Process struct {
 // address. The process is killed at the end of the test if it still runs.
 func Start(t testing.TB, args ...string) *Process {
 	t.Helper()
+	return StartUnder(t, nil, args...)
+}
+
+// StartUnder is Start through a command that changes the surroundings of the
+// process and then becomes the agent, such as "prlimit --nofile=100".
+func StartUnder(t testing.TB, under []string, args ...string) *Process {
+	t.Helper()
 	args = append([]string{"run", "--log-format", "json", "--http", "127.0.0.1:0"}, args...)
-	cmd := exec.Command(binary, args...)
+	command := append(append([]string{}, under...), binary)
+	cmd := exec.Command(command[0], append(command[1:], args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
@@ -202,6 +210,24 @@ func (p *Process) Files(task string) []File {
 	}
 	p.Get("/api/v1/files?task="+task, &body)
 	return body.Files
+}
+
+// NotCollected asks /api/v1/files for the paths that match one task and are
+// not collected, with the reason of each.
+func (p *Process) NotCollected(task string) map[string]string {
+	p.t.Helper()
+	var body struct {
+		NotCollected []struct {
+			Path  string `json:"path"`
+			Error string `json:"error"`
+		} `json:"not_collected"`
+	}
+	p.Get("/api/v1/files?task="+task, &body)
+	out := map[string]string{}
+	for _, f := range body.NotCollected {
+		out[f.Path] = f.Error
+	}
+	return out
 }
 
 // Metric sums the series of a metric.

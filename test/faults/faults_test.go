@@ -20,8 +20,13 @@ type scenario struct {
 // scenarios is every group of them, in the order of the table.
 var scenarios = slices.Concat(
 	rotationScenarios,
+	copyScenarios,
 	crashScenarios,
 	kafkaScenarios,
+	etcdScenarios,
+	hostScenarios,
+	brokerScenarios,
+	logrotateScenarios,
 )
 
 // row is what one scenario showed.

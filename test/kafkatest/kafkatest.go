@@ -65,6 +65,19 @@ func WithProperty(key, value string) Option {
 // WithJVM replaces the options of the java processes.
 func WithJVM(options ...string) Option { return func(c *localkafka.Config) { c.JVM = options } }
 
+// WithFronts puts nodes behind proxies: see localkafka.Config.Fronts.
+func WithFronts(addrs ...string) Option {
+	return func(c *localkafka.Config) { c.Fronts = addrs }
+}
+
+// WithAuthorizer has the brokers look at access lists. What no list mentions is
+// open to everybody.
+func WithAuthorizer() Option {
+	authorizer := WithProperty("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+	open := WithProperty("allow.everyone.if.no.acl.found", "true")
+	return func(c *localkafka.Config) { authorizer(c); open(c) }
+}
+
 // Start starts a cluster for this test alone and stops it at the test's end.
 // Its data and logs live in t.TempDir().
 func Start(t testing.TB, opts ...Option) *Cluster {

@@ -37,6 +37,9 @@ type Config struct {
 	Properties map[string]string
 	// JVM are the options of the java processes; default DefaultJVM.
 	JVM []string
+	// Fronts are addresses of proxies: node i also listens where Behind says, and
+	// sends the clients that come in there to Fronts[i].
+	Fronts []string
 	// Log is told what is started and stopped; default: nobody.
 	Log *slog.Logger
 }
@@ -56,6 +59,7 @@ type Cluster struct {
 	libs    string
 	jvm     []string
 	props   map[string]string
+	fronts  []string
 	id      string
 	nodes   []*node
 	closing sync.Once
@@ -92,7 +96,7 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{log: cfg.Log, dir: cfg.Dir, java: java, libs: libs, jvm: cfg.JVM, props: cfg.Properties, id: newClusterID()}
+	c := &Cluster{log: cfg.Log, dir: cfg.Dir, java: java, libs: libs, jvm: cfg.JVM, props: cfg.Properties, fronts: cfg.Fronts, id: newClusterID()}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -177,6 +181,15 @@ func (c *Cluster) Brokers() []string {
 		out = append(out, n.addr())
 	}
 	return out
+}
+
+// Behind is where the proxy at Fronts[i] connects to.
+func (c *Cluster) Behind(i int) (string, error) {
+	n, err := c.node(i)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("127.0.0.1:%d", n.front), nil
 }
 
 // Nodes says how many there are.

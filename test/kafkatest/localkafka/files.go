@@ -66,6 +66,11 @@ func (c *Cluster) properties(n *node) map[string]string {
 		"group.initial.rebalance.delay.ms":                 "0",
 		"log.cleaner.dedupe.buffer.size":                   "4194304",
 	}
+	if n.id < len(c.fronts) {
+		p["listeners"] += fmt.Sprintf(",FRONT://127.0.0.1:%d", n.front)
+		p["advertised.listeners"] += ",FRONT://" + c.fronts[n.id]
+		p["listener.security.protocol.map"] += ",FRONT:PLAINTEXT"
+	}
 	maps.Copy(p, c.props)
 	return p
 }

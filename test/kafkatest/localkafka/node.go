@@ -32,6 +32,7 @@ type node struct {
 	paused     bool
 	client     int // port for clients and other brokers
 	controller int // port of the controllers' quorum
+	front      int // port for clients that come through a proxy
 	reserved   []*ports.Reservation
 
 	addrMu  sync.Mutex // guards address alone, which is read at any time
@@ -54,13 +55,13 @@ func (n *node) setClientPort(port int) {
 }
 
 func (n *node) reservePorts() error {
-	r, err := ports.Reserve(2)
+	r, err := ports.Reserve(3)
 	if err != nil {
 		return err
 	}
 	n.reserved = append(n.reserved, r)
 	n.setClientPort(r.Ports[0])
-	n.controller = r.Ports[1]
+	n.controller, n.front = r.Ports[1], r.Ports[2]
 	return nil
 }
 
