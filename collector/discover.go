@@ -157,10 +157,15 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 		c.mu.Unlock()
 		return // the same file under another name
 	}
+	c.mu.Unlock()
+	if !firstLook && !wasCollected(known) && c.leaveToSibling(p, info) {
+		return
+	}
 	s = newStream(c, p, firstLook, known)
 	s.found = newGeneration(p, info)
 	s.active = time.Unix(0, info.Modified)
 	s.old = c.cfg.IgnoreOlder > 0 && time.Since(s.active) > c.cfg.IgnoreOlder
+	c.mu.Lock()
 	c.addLocked(s)
 	c.mu.Unlock()
 	s.wake()
@@ -193,6 +198,9 @@ func (c *Collector) addLocked(s *stream) {
 
 // opened is told when a stream has tried to open its files for the first time.
 func (c *Collector) opened(s *stream) {
+	s.mu.Lock()
+	s.triedOpen = true
+	s.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !s.awaited {

@@ -85,10 +85,25 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 			f.Close()
 			continue
 		}
-		if !s.take(f, g, isCurrent, wasCollected(known)) {
+		taken, cut := s.take(f, g, isCurrent, wasCollected(known))
+		if !taken {
 			f.Close()
 			hasCurrent = hasCurrent && !isCurrent
 			continue
+		}
+		if cut != nil {
+			copies, err := s.copiesOf(*cut, f, func(c *tail.File) { c.GoOnAt(*cut) })
+			if err != nil {
+				return append(files, f), false, err
+			}
+			f.Mark()
+			files = append(files, copies...)
+		} else if isCurrent && !s.cutAt.IsZero() {
+			copies, err := s.unseenCopies(f, s.cutAt)
+			if err != nil {
+				return append(files, f), false, err
+			}
+			files = append(files, copies...)
 		}
 		files = append(files, f)
 	}
@@ -141,7 +156,7 @@ func needSearch(known map[checkpoint.FileID]checkpoint.State, current generation
 // generation is missing: a directory may hold ten thousand files that rotate
 // in the same minute.
 func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current generation, hasCurrent bool) ([]generation, error) {
-	siblings, others, err := s.neighbours()
+	siblings, others, err := neighbours(s.path)
 	if err != nil {
 		return nil, err
 	}
@@ -175,16 +190,19 @@ func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current ge
 			list = append(list, g)
 		}
 	}
+	if unread > 0 {
+		list = append(list, s.movedAway(known, last, current, hasCurrent)...)
+	}
 	sort.SliceStable(list, func(i, j int) bool {
 		return list[i].born < list[j].born || (list[i].born == list[j].born && list[i].mtime < list[j].mtime)
 	})
 	return list, nil
 }
 
-// neighbours lists the regular files beside the path: those whose names look
+// neighbours lists the regular files beside a path: those whose names look
 // like its rotated generations, and the others.
-func (s *stream) neighbours() (siblings, others []string, err error) {
-	dir, base := filepath.Split(s.path)
+func neighbours(path string) (siblings, others []string, err error) {
+	dir, base := filepath.Split(path)
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, nil, err
@@ -207,11 +225,11 @@ func (s *stream) neighbours() (siblings, others []string, err error) {
 	return siblings, others, nil
 }
 
-// isCopy recognises what copytruncate leaves: a file that begins like one
-// that was collected.
+// isCopy recognises what copytruncate leaves: a file that holds what was
+// collected of another.
 func isCopy(f *tail.File, known map[checkpoint.FileID]checkpoint.State) bool {
 	for _, st := range known {
-		if f.StartsLike(st.Head) {
+		if f.CopyOf(st) {
 			return true
 		}
 	}

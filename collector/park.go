@@ -108,6 +108,8 @@ func (s *stream) setTimerLocked(failed error) {
 	var d time.Duration
 	f := s.currentFile()
 	switch {
+	case outOfDescriptors(failed):
+		d = retryDelay // files that are done are closed all the time
 	case failed != nil:
 		d = min(retryDelay<<min(s.failures-1, 10), maxRetryDelay)
 	case len(s.late) > 0:
@@ -220,4 +222,11 @@ func (s *stream) status() []FileStatus {
 		out = append(out, st)
 	}
 	return out
+}
+
+// tried reports whether the stream has tried to open its files.
+func (s *stream) tried() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.triedOpen
 }

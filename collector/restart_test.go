@@ -61,6 +61,18 @@ func TestAFileThatWasRotatedWhileDownIsReadToItsEndFirst(t *testing.T) {
 			w.write("a.log", "new\n")
 			return []string{"new"}
 		}},
+		{"three times, into a directory below", func(t *testing.T, w *world) []string {
+			require.NoError(t, os.Mkdir(w.path("old"), 0o700))
+			var want []string
+			for g := range 3 {
+				w.rename("a.log", fmt.Sprintf("old/a.log.%d", g))
+				tickOver(t, w)
+				line := fmt.Sprintf("generation %d", g)
+				w.write("a.log", line+"\n")
+				want = append(want, line)
+			}
+			return want
+		}},
 		{"once, without a new file", func(_ *testing.T, w *world) []string {
 			w.rename("a.log", "a.log.1")
 			return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"logferry/collector/checkpoint"
@@ -37,17 +38,22 @@ type stream struct {
 	all     []*tail.File // every file below, for Files and Close
 	lastErr error
 
+	triedOpen bool        // guarded by mu
+	truncates atomic.Bool // the path's file was truncated before: a fresh sibling may be its copy
+
 	opened  bool
 	queue   []*tail.File // to read, oldest first
 	current bool         // the last of queue stands under path itself
 	late    []lateFile   // rotated away, watched for late writes
 	active  time.Time    // when something was last read, or the file was last changed before
 
-	lateLooked time.Time // when the late files were last looked at
-	lateHot    bool      // that look found something
-	searched   bool      // generations were searched for since the stream woke
-	failures   int       // tries in a row that failed
-	awaited    bool      // the first look waits for it; guarded by the collector's mu
+	lateLooked   time.Time // when the late files were last looked at
+	lateHot      bool      // that look found something
+	searched     bool      // generations were searched for since the stream woke
+	cutAt        time.Time // when the current file was truncated, until its first line is read
+	lookedBehind bool      // copies were searched for since the stream woke
+	failures     int       // tries in a row that failed
+	awaited      bool      // the first look waits for it; guarded by the collector's mu
 }
 
 // lateFile is a file that was rotated away and is read to its end.
@@ -79,7 +85,7 @@ func (s *stream) wake() {
 // is watched, then parks.
 func (s *stream) run(ctx context.Context) {
 	s.unwatch()
-	s.searched = false
+	s.searched, s.lookedBehind = false, false
 	for _, f := range s.files() {
 		f.Suspect()
 	}
@@ -164,6 +170,9 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 			return s.reopenFailed(f, err)
 		}
 	}
+	if found, err := s.lookBehind(f); found || err != nil {
+		return found, err
+	}
 	s.lateFirst(ctx, f)
 	sent, err := s.readFile(ctx, f)
 	if sent || err != nil {
@@ -217,10 +226,12 @@ func (s *stream) open() error {
 }
 
 // take makes an opened file a part of the stream: it gets its source and its
-// place to start from. false when another stream reads it already.
-func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) bool {
+// place to start from. false when another stream reads it already. When the
+// file was truncated since it was last read, cut is what was stored of it: its
+// copies are to be found before it is marked.
+func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) (taken bool, cut *checkpoint.State) {
 	if !s.c.own(f.ID(), s) {
-		return false
+		return false, nil
 	}
 	f.SetSource(&record.Source{Task: s.c.cfg.Task, Host: s.c.cfg.Host, Path: s.path, File: f.ID().String()})
 	st, stored := g.state, g.known
@@ -229,9 +240,15 @@ func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) boo
 	}
 	switch {
 	case stored && f.Resume(st):
+		if isCurrent && st.Offset == 0 && st.Head.Len == 0 {
+			s.cutAt = st.Updated // it was empty: nothing would tell a truncation
+		}
 	case stored:
 		s.c.log.Info("the file is not the one that was read before, it is read from its beginning",
 			"path", g.path, "file", f.ID().String(), "committed", st.Offset)
+		if isCurrent && (st.Birth == 0 || st.Birth == f.Birth()) {
+			return true, &st
+		}
 	case isCurrent && !pathKnown && (s.old || (s.firstLook && s.c.cfg.StartEnd)):
 		f.SeekToLastLine()
 	}
@@ -239,7 +256,7 @@ func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) boo
 	if !stored { // a kill from now on must not make it a file that was never seen
 		s.c.deps.Store.FlushSoon()
 	}
-	return true
+	return true, nil
 }
 
 func (s *stream) setQueue(files []*tail.File, current bool) {
@@ -264,8 +281,8 @@ func (s *stream) readFile(ctx context.Context, f *tail.File) (sent bool, err err
 	b, err := f.Read(ctx)
 	switch {
 	case errors.Is(err, tail.ErrTruncated):
-		s.restart(f)
-		return true, nil
+		err := s.restart(f)
+		return err == nil, err
 	case err != nil || b == nil:
 		return false, err
 	}
@@ -278,11 +295,26 @@ func (s *stream) readFile(ctx context.Context, f *tail.File) (sent bool, err err
 	return true, nil
 }
 
-// restart reads a truncated file from its beginning.
-func (s *stream) restart(f *tail.File) {
+// restart reads a truncated file from its beginning, after what its copy holds
+// of it.
+func (s *stream) restart(f *tail.File) error {
+	var copies []*tail.File
+	s.cutAt = time.Now()
+	if len(s.queue) > 0 && s.queue[0] == f {
+		var err error
+		if copies, err = s.copiesOf(f.Before(), f, func(c *tail.File) { c.TakeOver(f) }); err != nil {
+			return err
+		}
+	}
 	s.c.metrics.truncations.Inc()
-	s.c.log.Info("file was truncated, it is read from its beginning", "path", s.path, "file", f.ID().String())
-	f.Reset()
+	s.c.log.Info("file was truncated, it is read from its beginning",
+		"path", s.path, "file", f.ID().String(), "copies", len(copies))
+	f.Reset() // after the copies have their place in the store
+	if len(copies) > 0 {
+		s.queue = append(copies, s.queue...)
+		s.publish()
+	}
+	return nil
 }
 
 func (s *stream) send(ctx context.Context, b *record.Batch) bool {
@@ -322,6 +354,9 @@ func (s *stream) checkPath(ctx context.Context, f *tail.File) (rotated bool, err
 	if err := s.drain(ctx, f); err != nil {
 		return false, err
 	}
+	if s.queue[0] != f {
+		return true, nil // it was truncated too: its copies come first
+	}
 	s.c.metrics.rotations.WithLabelValues(kind).Inc()
 	s.rotateOut(f)
 	return true, nil
@@ -332,7 +367,7 @@ func (s *stream) checkPath(ctx context.Context, f *tail.File) (rotated bool, err
 // next file's turn comes, and the rest counts as late.
 func (s *stream) drain(ctx context.Context, f *tail.File) error {
 	until, bound := time.Now().Add(s.c.cfg.RotateWait), int64(-1)
-	for {
+	for queued := len(s.queue); len(s.queue) == queued; {
 		sent, err := s.readFile(ctx, f)
 		if err != nil || !sent {
 			return err
@@ -346,6 +381,7 @@ func (s *stream) drain(ctx context.Context, f *tail.File) error {
 			return nil
 		}
 	}
+	return nil
 }
 
 // rotateOut moves the first file of the queue to the late ones.
@@ -404,8 +440,8 @@ func (s *stream) nextReady() bool {
 func (s *stream) reopenFailed(f *tail.File, err error) (bool, error) {
 	switch {
 	case errors.Is(err, tail.ErrTruncated):
-		s.restart(f)
-		return true, nil
+		err := s.restart(f)
+		return err == nil, err
 	case !errors.Is(err, tail.ErrOther) && !errors.Is(err, fs.ErrNotExist):
 		return false, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"time"
 )
 
@@ -36,6 +37,19 @@ func parseKey(b []byte) (FileID, error) {
 type Sum struct {
 	Len  int    `json:"len"`
 	Hash uint64 `json:"hash"`
+}
+
+// SumOf hashes b: FNV-1a, 64 bits.
+func SumOf(b []byte) Sum {
+	h := fnv.New64a()
+	_, _ = h.Write(b)
+	return Sum{Len: len(b), Hash: h.Sum64()}
+}
+
+// Of reports whether b begins with the bytes that the sum was made of. Of no
+// bytes anything is a beginning.
+func (s Sum) Of(b []byte) bool {
+	return s.Len == 0 || (len(b) >= s.Len && SumOf(b[:s.Len]) == s)
 }
 
 // maxSumBytes bounds the range of a stored hash, so that a damaged value

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -94,6 +95,9 @@ type File struct {
 	done    bool
 	rotated bool
 	gone    bool // its last mark is made
+
+	heir  *File // took over what was read before a truncation
+	short bool  // it ends before the offset that it took over
 }
 
 // Open opens the regular file at path and starts at its beginning. src.File is
@@ -151,12 +155,27 @@ func openRegular(path string, allow func(string) error) (int, error) {
 	if err != nil {
 		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
+	if fd >= maxDescriptor() { // the kernel gives the lowest number that is free
+		_ = unix.Close(fd)
+		return -1, &fs.PathError{Op: "open", Path: path, Err: unix.EMFILE}
+	}
 	if err := checkOpened(fd, path, allow); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
 }
+
+// maxDescriptor bounds the numbers of the descriptors that files may take. The
+// rest is for connections, without which no file would ever be let go.
+var maxDescriptor = sync.OnceValue(func() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {
+		return math.MaxInt
+	}
+	n := int(limit.Cur)
+	return n - min(n/2, max(64, n/8))
+})
 
 func checkOpened(fd int, path string, allow func(string) error) error {
 	st, err := fstat(fd)
@@ -240,6 +259,7 @@ func (f *File) SeekTo(off int64) {
 func (f *File) Reset() {
 	f.mu.Lock()
 	f.head, f.tail, f.tailAt = checkpoint.Sum{}, checkpoint.Sum{}, 0
+	f.moved = time.Now()
 	if st, err := fstat(f.fd); err == nil {
 		f.size = st.Size
 	}

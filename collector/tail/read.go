@@ -40,7 +40,7 @@ func (f *File) blockSize() (int, error) {
 	switch {
 	case err != nil:
 		return 0, err
-	case size < f.scan:
+	case size < f.scan, f.scan == 0 && size < int64(f.Head().Len):
 		return 0, ErrTruncated
 	case size == f.scan && f.suspect:
 		f.suspect = false
@@ -67,6 +67,9 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 	n, err := pread(f.fd, blk.data[:want], f.off-int64(guard))
 	if err == nil && (n < guard || !bytes.Equal(f.guard, blk.data[:guard])) {
 		err = ErrTruncated
+	}
+	if err == nil && f.off < headBytes {
+		err = f.noteHead(blk.data[:n], f.off-int64(guard))
 	}
 	if err != nil {
 		f.drop(blk, want)

@@ -1,7 +1,6 @@
 package tail
 
 import (
-	"hash/fnv"
 	"time"
 
 	"logferry/collector/checkpoint"
@@ -21,10 +20,14 @@ func (f *File) trackerNow() *checkpoint.Tracker {
 // committed is called when acknowledgements moved tracker's offset.
 func (f *File) committed(tracker *checkpoint.Tracker) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	heir := f.heir
 	if f.tracker == tracker && !f.gone {
 		f.moved = time.Now()
 		f.Mark()
+	}
+	f.mu.Unlock()
+	if heir != nil {
+		heir.committed(tracker)
 	}
 }
 
@@ -57,6 +60,9 @@ func (f *File) Checkpoint() checkpoint.State {
 		Path: f.src.Path, Offset: f.tracker.Committed(), Birth: f.birth,
 		Head: f.head, Updated: f.moved, Done: f.done,
 	}
+	if f.short {
+		s.Offset = min(s.Offset, f.size)
+	}
 	if f.tailAt == s.Offset {
 		s.Tail = f.tail
 	}
@@ -70,23 +76,44 @@ func (f *File) refreshSums() {
 }
 
 // refreshSumsLocked brings head and tail up to date while the descriptor is
-// open. A range that cannot be read keeps its last hash, or none.
+// open. A range that cannot be read keeps its last hash, or none. The head is
+// looked at after the tail: once other bytes stand there, the file was truncated, and both
+// stay what they were, to find its copy by.
 func (f *File) refreshSumsLocked() {
 	if f.fd < 0 {
 		return
 	}
-	if want := int(min(headBytes, f.size)); want > f.head.Len {
-		if s, ok := sumRange(f.fd, 0, want); ok {
-			f.head = s
-		}
-	}
 	off := f.tracker.Committed()
-	if f.tailAt == off && (f.tail.Len > 0 || off == 0) {
+	stale := f.tailAt != off || (f.tail.Len == 0 && off > 0)
+	want := max(int(min(headBytes, f.size)), f.head.Len)
+	if want == f.head.Len && !stale {
 		return
 	}
-	if s, ok := sumRange(f.fd, off-min(off, tailBytes), int(min(off, tailBytes))); ok {
-		f.tail, f.tailAt = s, off
+	end, ok := sumRange(f.fd, off-min(off, tailBytes), int(min(off, tailBytes)))
+	head := make([]byte, want)
+	if n, err := preadFull(f.fd, head, 0); err != nil || n < want || !f.head.Of(head) {
+		return
 	}
+	f.head = checkpoint.SumOf(head)
+	if stale && ok {
+		f.tail, f.tailAt = end, off
+	}
+}
+
+// noteHead keeps the fingerprint of the first bytes that are read: the file
+// may be truncated before anybody asks for it. data stands at offset at.
+func (f *File) noteHead(data []byte, at int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case at > 0:
+		f.refreshSumsLocked()
+	case !f.head.Of(data):
+		return ErrTruncated
+	case len(data) > f.head.Len:
+		f.head = checkpoint.SumOf(data[:min(len(data), headBytes)])
+	}
+	return nil
 }
 
 func sumRange(fd int, off int64, n int) (checkpoint.Sum, bool) {
@@ -94,9 +121,7 @@ func sumRange(fd int, off int64, n int) (checkpoint.Sum, bool) {
 	if m, err := preadFull(fd, buf, off); err != nil || m < n {
 		return checkpoint.Sum{}, false
 	}
-	h := fnv.New64a()
-	_, _ = h.Write(buf)
-	return checkpoint.Sum{Len: n, Hash: h.Sum64()}, true
+	return checkpoint.SumOf(buf), true
 }
 
 // Resume goes on at a stored state. It reports false, and stays at the
@@ -128,12 +153,6 @@ func (f *File) Head() checkpoint.Sum {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.head
-}
-
-// StartsLike reports whether the file begins with the bytes that sum was made of.
-func (f *File) StartsLike(sum checkpoint.Sum) bool {
-	got, ok := sumRange(f.fd, 0, sum.Len)
-	return sum.Len > 0 && ok && got == sum
 }
 
 // Status is a moment's view of the offsets, all in bytes.

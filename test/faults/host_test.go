@@ -160,6 +160,20 @@ func longLine(w *world, n int64) {
 }
 
 var hostScenarios = []scenario{
+	{"descriptors-exhausted", false, func(w *world) {
+		w.below("a limit of descriptors", "prlimit", "--nofile=150:150")
+		for i := range 2000 {
+			w.log(fmt.Sprintf("app-%d.log", i)).Write(20)
+			_ = w.logs[i].File.Close()
+		}
+		w.start()
+		w.arrived()
+		for _, l := range w.logs[:500] {
+			l.Reopen()
+			l.Write(20)
+			_ = l.File.Close()
+		}
+	}},
 	{"state-dir-full", false, func(w *world) {
 		w.tmpfs(w.stateDir(), "4m")
 		l := w.log("app.log")
