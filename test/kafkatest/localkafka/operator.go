@@ -76,7 +76,8 @@ func waitMoved(ctx context.Context, a sarama.ClusterAdmin, topic string, plan []
 func (c *Cluster) Allow(topic, principal string, op sarama.AclOperation) error {
 	resource := sarama.Resource{ResourceType: sarama.AclResourceTopic, ResourceName: topic, ResourcePatternType: sarama.AclPatternLiteral}
 	err := c.admin(func(a sarama.ClusterAdmin) error {
-		return a.CreateACL(resource, sarama.Acl{Principal: principal, Host: "*", Operation: op, PermissionType: sarama.AclPermissionAllow})
+		allow := &sarama.Acl{Principal: principal, Host: "*", Operation: op, PermissionType: sarama.AclPermissionAllow}
+		return a.CreateACLs([]*sarama.ResourceAcls{{Resource: resource, Acls: []*sarama.Acl{allow}}})
 	})
 	if err != nil {
 		return fmt.Errorf("allow %s on topic %s: %w", principal, topic, err)
