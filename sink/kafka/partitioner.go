@@ -26,7 +26,7 @@ var keyHashes = map[string]func(key []byte, n int32) int32{
 	"hash":           hashPartition,
 	"reference_hash": referenceHashPartition,
 	"crc32":          func(key []byte, n int32) int32 { return int32(crc32.ChecksumIEEE(key) % uint32(n)) },
-	"murmur2":        func(key []byte, n int32) int32 { return int32(murmur2(key)&0x7fffffff) % n },
+	"murmur2":        func(key []byte, n int32) int32 { return int32(Murmur2(key)&0x7fffffff) % n },
 }
 
 // picker chooses partitions for the records of one task. It belongs to one
@@ -111,9 +111,9 @@ func referenceHashPartition(key []byte, n int32) int32 {
 	return int32(h.Sum32()&0x7fffffff) % n
 }
 
-// murmur2 is the 32-bit hash of Kafka's Java client
+// Murmur2 is the 32-bit hash of Kafka's Java client
 // (org.apache.kafka.common.utils.Utils.murmur2), seed 0x9747b28c.
-func murmur2(data []byte) uint32 {
+func Murmur2(data []byte) uint32 {
 	const m, r = 0x5bd1e995, 24
 	h := uint32(0x9747b28c) ^ uint32(len(data))
 	for ; len(data) >= 4; data = data[4:] {

@@ -45,7 +45,7 @@ func TestMurmur2AgreesWithTheJavaClient(t *testing.T) {
 		"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
 		"abc": 479470107,
 	} {
-		require.Equal(t, want, int32(murmur2([]byte(key))), key)
+		require.Equal(t, want, int32(Murmur2([]byte(key))), key)
 	}
 }
 
@@ -122,7 +122,7 @@ func TestRecordsWithKeysOfTheirOwnAreHashedByThem(t *testing.T) {
 		got := w.consume(topic)
 		require.Equal(t, 200, len(got))
 		for _, r := range got {
-			require.Equal(t, int32(murmur2(r.Key)&0x7fffffff)%5, r.Partition)
+			require.Equal(t, int32(Murmur2(r.Key)&0x7fffffff)%5, r.Partition)
 		}
 	})
 }

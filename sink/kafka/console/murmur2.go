@@ -1,10 +1,13 @@
 package console
 
-import "hash"
+import (
+	"hash"
 
-// murmur2 is the 32 bit hash by which Kafka's Java client picks a partition
-// (org.apache.kafka.common.utils.Utils.murmur2): MurmurHash2 with a seed of
-// its own. It needs the length first, so the bytes are gathered.
+	"logferry/sink/kafka"
+)
+
+// murmur2 makes kafka.Murmur2 a hash.Hash32, as sarama's partitioners want it.
+// It needs the length first, so the bytes are gathered.
 type murmur2 struct{ data []byte }
 
 func newMurmur2() hash.Hash32 { return &murmur2{} }
@@ -23,32 +26,4 @@ func (m *murmur2) Reset()         { m.data = m.data[:0] }
 func (m *murmur2) Size() int      { return 4 }
 func (m *murmur2) BlockSize() int { return 4 }
 
-func (m *murmur2) Sum32() uint32 {
-	const (
-		seed = 0x9747b28c
-		mul  = 0x5bd1e995
-		roll = 24
-	)
-	data := m.data
-	h := seed ^ uint32(len(data))
-	for ; len(data) >= 4; data = data[4:] {
-		k := uint32(data[0]) | uint32(data[1])<<8 | uint32(data[2])<<16 | uint32(data[3])<<24
-		k *= mul
-		k ^= k >> roll
-		k *= mul
-		h = h*mul ^ k
-	}
-	switch len(data) {
-	case 3:
-		h ^= uint32(data[2]) << 16
-		fallthrough
-	case 2:
-		h ^= uint32(data[1]) << 8
-		fallthrough
-	case 1:
-		h = (h ^ uint32(data[0])) * mul
-	}
-	h ^= h >> 13
-	h *= mul
-	return h ^ h>>15
-}
+func (m *murmur2) Sum32() uint32 { return kafka.Murmur2(m.data) }
