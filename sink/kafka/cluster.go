@@ -25,7 +25,15 @@ type cluster struct {
 	stop   chan struct{} // closed by abort
 
 	mu      sync.Mutex // one attempt to create a topic at a time
+	looking sync.Mutex // one look-up of metadata at a time, and guards looked
+	looked  map[string]look
 	stopped sync.Once
+}
+
+// look is the newest look-up of a topic's metadata.
+type look struct {
+	at  time.Time // when it ended
+	err error
 }
 
 // openCluster makes the client. It contacts nobody yet.
@@ -35,7 +43,7 @@ func openCluster(cfg Config, refresh time.Duration, log *slog.Logger) (*cluster,
 		return nil, err
 	}
 	RouteLogs(log)
-	c := &cluster{cfg: cfg, log: log, dial: newDialer(cfg.RequestTimeout), stop: make(chan struct{})}
+	c := &cluster{cfg: cfg, log: log, dial: newDialer(cfg.RequestTimeout), stop: make(chan struct{}), looked: make(map[string]look)}
 	sc.Net.Proxy.Enable, sc.Net.Proxy.Dialer = true, c.dial
 	// Each partition has at most one request in flight whatever the connection
 	// allows, so the limit of 1 that sarama sets for idempotence would only
@@ -104,6 +112,19 @@ func (c *cluster) create(topic string, want CreateTopics) error {
 		c.log.Info("topic created", "topic", topic, "partitions", detail.NumPartitions, "replication_factor", detail.ReplicationFactor)
 	}
 	return c.client.RefreshMetadata(topic)
+}
+
+// refresh looks a topic's metadata up, unless that was done since. Many lanes
+// that fail together ask once.
+func (c *cluster) refresh(topic string, since time.Time) error {
+	c.looking.Lock()
+	defer c.looking.Unlock()
+	if last := c.looked[topic]; last.at.After(since) {
+		return last.err
+	}
+	err := c.client.RefreshMetadata(topic)
+	c.looked[topic] = look{at: time.Now(), err: err}
+	return err
 }
 
 // leader waits until the leader of a partition is known, and returns it. Each

@@ -18,7 +18,7 @@ type Config struct {
 	ClientID string   `yaml:"client_id,omitempty"` // default "logferry"
 	Version  string   `yaml:"version,omitempty"`   // protocol version to speak; default "2.8.0"
 
-	Producer         string        `yaml:"producer,omitempty"`          // "async"
+	Producer         string        `yaml:"producer,omitempty"`          // "async" or "batch": see Producers
 	Acks             string        `yaml:"acks,omitempty"`              // "0", "1" or "all" (default)
 	Idempotent       *bool         `yaml:"idempotent,omitempty"`        // default: true with acks all, otherwise false
 	Compression      string        `yaml:"compression,omitempty"`       // none, gzip, snappy, lz4 (default), zstd
@@ -59,7 +59,10 @@ type Route struct {
 }
 
 // Producers names the writers that Config.Producer may ask for.
-var Producers = []string{"async"}
+var Producers = []string{
+	"async", // sarama's AsyncProducer, one for each partition
+	"batch", // record batches of our own over sarama's connections
+}
 
 // The values that SetDefaults fills in.
 const (

@@ -41,7 +41,7 @@ func TestBadConfigurationsAreRefusedWithTheKeyAndTheRemedy(t *testing.T) {
 		{func(c *Config) { c.Brokers = []string{"kafka:x"} }, `brokers: "kafka:x" is not an address; write it as host:port, for example kafka1:9092`},
 		{func(c *Config) { c.Version = "two" }, `version: "two" is not a Kafka version; write it as 2.8.0`},
 		{func(c *Config) { c.Version = "0.10.2.0" }, "version: 0.10.2.0 is too old; use 1.0.0 or later"},
-		{func(c *Config) { c.Producer = "sync" }, `producer: "sync" is unknown; use one of async`},
+		{func(c *Config) { c.Producer = "sync" }, `producer: "sync" is unknown; use one of async, batch`},
 		{func(c *Config) { c.Acks = "2" }, `acks: "2" is unknown; use one of 0, 1, all`},
 		{func(c *Config) { c.Acks = "1" }, `idempotent: true needs acks: all, not "1"; set acks: all or idempotent: false`},
 		{func(c *Config) { c.Compression = "brotli" }, `compression: "brotli" is unknown; use one of none, gzip, snappy, lz4, zstd`},

@@ -21,6 +21,7 @@ type session struct {
 	log         *slog.Logger
 	cluster     *cluster
 	letters     deadLetters
+	batch       *batchWriter // nil with producer async
 	flightBytes int
 
 	ackedRecords, ackedBytes, retries prometheus.Counter
@@ -56,6 +57,12 @@ func newSession(s *Sink) (*session, error) {
 		lanes:        make(map[int32]*lane),
 		picker:       newPicker(s.route.Partitioner, s.route.Partition),
 		spans:        make(map[int32][]span),
+	}
+	if s.cfg.Producer == "batch" {
+		if se.batch, err = newBatchWriter(c, topic); err != nil {
+			c.close()
+			return nil, err
+		}
 	}
 	if s.route.DeadLetter.File != "" {
 		se.letters = &letterFile{path: s.route.DeadLetter.File}
@@ -159,9 +166,18 @@ func (s *session) lane(ctx context.Context, partition int32) *lane {
 	if l == nil {
 		l = newLane(s, partition)
 		s.lanes[partition] = l
-		s.wg.Go(func() { l.run(ctx) })
+		s.wg.Go(func() { s.runLane(ctx, l) })
 	}
 	return l
+}
+
+// runLane sends what a lane gets, with the writer that the configuration names.
+func (s *session) runLane(ctx context.Context, l *lane) {
+	if s.batch != nil {
+		newBatchLane(l, s.batch).run(ctx)
+		return
+	}
+	newAsyncLane(l).run(ctx)
 }
 
 func (s *session) healthy(partition int32) bool {
@@ -214,5 +230,8 @@ func (s *session) end() {
 	s.connecting.Wait()
 	s.wg.Wait()
 	s.letters.close()
+	if s.batch != nil {
+		s.batch.close()
+	}
 	s.cluster.close()
 }
