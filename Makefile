@@ -36,12 +36,12 @@ test-short: ## tests without the slow ones
 	$(GO) test -short ./...
 
 .PHONY: faults
-faults: ## break the world around the agent: one row a scenario (SCENARIO=name runs one)
-	$(GO) test ./test/faults -count=1 -timeout 60m -v -faults.all -run 'TestFaults/^($(or $(SCENARIO),.*))$$' | grep -v -e '^=== ' -e 'using real'
+faults: ## break the world around the agent: one row a scenario (SCENARIO=name runs one, PRODUCER=async the other writer)
+	$(GO) test ./test/faults -count=1 -timeout 60m -v -faults.all $(if $(PRODUCER),-faults.producer $(PRODUCER)) -run 'TestFaults/^($(or $(SCENARIO),.*))$$' | grep -v -e '^=== ' -e 'using real'
 
 .PHONY: soak
-soak: ## random faults for DURATION (10m), then the sums; SEED=n does the same again
-	$(GO) test ./test/soak -count=1 -timeout 0 -v -soak.duration $(or $(DURATION),10m) $(if $(SEED),-soak.seed $(SEED)) -run TestRandomFaults
+soak: ## random faults for DURATION (10m), then the sums; SEED=n does the same again, PRODUCER=async with the other writer
+	$(if $(PRODUCER),LOGFERRY_KAFKA_PRODUCER=$(PRODUCER)) $(GO) test ./test/soak -count=1 -timeout 0 -v -soak.duration $(or $(DURATION),10m) $(if $(SEED),-soak.seed $(SEED)) -run TestRandomFaults
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## gofmt, vet, golangci-lint, shellcheck where it is installed

@@ -18,7 +18,7 @@ type Config struct {
 	ClientID string   `yaml:"client_id,omitempty"` // default "logferry"
 	Version  string   `yaml:"version,omitempty"`   // protocol version to speak; default "2.8.0"
 
-	Producer         string        `yaml:"producer,omitempty"`          // "async" or "batch": see Producers
+	Producer         string        `yaml:"producer,omitempty"`          // "batch" (default) or "async": see Producers
 	Acks             string        `yaml:"acks,omitempty"`              // "0", "1" or "all" (default)
 	Idempotent       *bool         `yaml:"idempotent,omitempty"`        // default: true with acks all, otherwise false
 	Compression      string        `yaml:"compression,omitempty"`       // none, gzip, snappy, lz4 (default), zstd
@@ -60,8 +60,8 @@ type Route struct {
 
 // Producers names the writers that Config.Producer may ask for.
 var Producers = []string{
+	"batch", // record batches of our own over sarama's connections (default)
 	"async", // sarama's AsyncProducer, one for each partition
-	"batch", // record batches of our own over sarama's connections
 }
 
 // The values that SetDefaults fills in.
@@ -84,7 +84,7 @@ const maxBytes = 90 << 20
 func (c *Config) SetDefaults() {
 	c.ClientID = orElse(c.ClientID, defaultClientID)
 	c.Version = orElse(c.Version, defaultVersion)
-	c.Producer = orElse(c.Producer, "async")
+	c.Producer = orElse(c.Producer, "batch")
 	c.Acks = orElse(c.Acks, "all")
 	if c.Idempotent == nil {
 		all := c.Acks == "all"

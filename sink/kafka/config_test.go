@@ -22,7 +22,7 @@ func TestDefaults(t *testing.T) {
 	c := valid()
 	require.NoError(t, c.Validate())
 	require.Equal(t, Config{
-		Brokers: []string{"127.0.0.1:9092"}, ClientID: "logferry", Version: "2.8.0", Producer: "async", Acks: "all",
+		Brokers: []string{"127.0.0.1:9092"}, ClientID: "logferry", Version: "2.8.0", Producer: "batch", Acks: "all",
 		Idempotent: ptr(true), Compression: "lz4", Linger: 5 * time.Millisecond, BatchBytes: 1_000_000, MaxMessageBytes: 1<<20 + 64<<10,
 		RequestTimeout: 30 * time.Second, RetryBackoff: 100 * time.Millisecond, RetryBackoffMax: 5 * time.Second,
 	}, c)
@@ -41,7 +41,7 @@ func TestBadConfigurationsAreRefusedWithTheKeyAndTheRemedy(t *testing.T) {
 		{func(c *Config) { c.Brokers = []string{"kafka:x"} }, `brokers: "kafka:x" is not an address; write it as host:port, for example kafka1:9092`},
 		{func(c *Config) { c.Version = "two" }, `version: "two" is not a Kafka version; write it as 2.8.0`},
 		{func(c *Config) { c.Version = "0.10.2.0" }, "version: 0.10.2.0 is too old; use 1.0.0 or later"},
-		{func(c *Config) { c.Producer = "sync" }, `producer: "sync" is unknown; use one of async, batch`},
+		{func(c *Config) { c.Producer = "sync" }, `producer: "sync" is unknown; use one of batch, async`},
 		{func(c *Config) { c.Acks = "2" }, `acks: "2" is unknown; use one of 0, 1, all`},
 		{func(c *Config) { c.Acks = "1" }, `idempotent: true needs acks: all, not "1"; set acks: all or idempotent: false`},
 		{func(c *Config) { c.Compression = "brotli" }, `compression: "brotli" is unknown; use one of none, gzip, snappy, lz4, zstd`},

@@ -7,9 +7,13 @@
 // doubles nothing.
 //
 // The parts, in the order in which a record meets them: Sink routes batches
-// (sink.go, partitioner.go) to lanes, one for each partition (lane.go); a lane
-// sends its records in flights, one at a time, through a transport
-// (transport.go; async.go, on sarama's AsyncProducer) and deals with what comes
-// back (errors.go, deadletter.go). A cluster (cluster.go, laneclient.go) waits
-// for leaders and topics, and ends all connections when there is no more time.
+// (sink.go, partitioner.go) to lanes, one for each partition (lane.go). What
+// sends a lane's records is the writer that Config.Producer names. batch makes
+// record batches of them (batchlane.go, flight.go), encodes and compresses them
+// outside of every lock (press.go, recordbatch.go, codec.go), and has several in
+// the air (sender.go). async sends one flight at a time (asynclane.go) through a
+// transport (transport.go; async.go, on sarama's AsyncProducer). What comes back
+// is dealt with alike (errors.go, deadletter.go). A cluster (cluster.go,
+// laneclient.go) waits for leaders and topics, and ends all connections when
+// there is no more time.
 package kafka

@@ -29,6 +29,30 @@ var scenarios = slices.Concat(
 	logrotateScenarios,
 )
 
+// chosen is which scenarios this run is about: all of them with the writer that
+// was asked for, or the selection of make test, in which those about Kafka run
+// with the other writer too.
+func chosen() []scenario {
+	if *all {
+		return scenarios
+	}
+	var out []scenario
+	for _, s := range scenarios {
+		if s.quick {
+			out = append(out, s)
+		}
+	}
+	for _, s := range slices.Concat(kafkaScenarios, brokerScenarios) {
+		if s.quick {
+			out = append(out, scenario{s.name + "-async", true, func(w *world) {
+				w.Setenv("LOGFERRY_KAFKA_PRODUCER", "async")
+				s.run(w)
+			}})
+		}
+	}
+	return out
+}
+
 // row is what one scenario showed.
 type row struct {
 	name                               string
@@ -45,14 +69,11 @@ func TestFaults(t *testing.T) {
 	var rows []row
 	t.Cleanup(func() { printRows(rows) })
 	seen := map[string]bool{}
-	for _, s := range scenarios {
+	for _, s := range chosen() {
 		if seen[s.name] {
 			t.Fatalf("two scenarios are named %s", s.name)
 		}
 		seen[s.name] = true
-		if !s.quick && !*all {
-			continue
-		}
 		t.Run(s.name, func(t *testing.T) {
 			w := newWorld(t)
 			defer func() {
