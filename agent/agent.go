@@ -14,7 +14,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -181,9 +180,7 @@ func (a *Agent) Reload() {
 // delivers what it has read, for at most shutdown_timeout; the last offsets
 // are stored before Run returns. HTTP answers until the end.
 func (a *Agent) Run(ctx context.Context) error {
-	if a.cfg.Memory.Limit > 0 {
-		debug.SetMemoryLimit(int64(a.cfg.Memory.Limit))
-	}
+	tuneMemory(a.cfg.Memory)
 	a.log.Info("agent started", "id", a.cfg.ID, "http", a.Addr().String(), "state_dir", a.cfg.StateDir, "pid", os.Getpid())
 	base, stopBase := context.WithCancel(context.WithoutCancel(ctx))
 	working, stopWork := context.WithCancel(ctx)
