@@ -18,7 +18,7 @@ const (
 	DefaultStateDir           = "/var/lib/logferry"
 	DefaultListen             = "127.0.0.1:9600"
 	DefaultEtcdPrefix         = "/logferry"
-	DefaultBufferBytes        = task.ByteSize(16 << 20)
+	DefaultBufferBytes        = task.ByteSize(8 << 20)
 	DefaultShutdownTimeout    = 30 * time.Second
 	DefaultReconcileInterval  = 60 * time.Second
 	DefaultCheckpointInterval = time.Second

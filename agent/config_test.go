@@ -47,7 +47,7 @@ func TestConfigWithoutAFileHasEveryDefault(t *testing.T) {
 	require.Equal(t, []string{"/var/log/**"}, cfg.AllowPaths)
 	require.Equal(t, HTTPConfig{Listen: "127.0.0.1:9600"}, cfg.HTTP)
 	require.Equal(t, LogConfig{Level: "info", Format: "text"}, cfg.Log)
-	require.EqualValues(t, 16<<20, cfg.Memory.BufferBytes)
+	require.EqualValues(t, 8<<20, cfg.Memory.BufferBytes)
 	require.Zero(t, cfg.Memory.Limit)
 	require.Equal(t, 30*time.Second, cfg.ShutdownTimeout)
 	require.Equal(t, time.Minute, cfg.ReconcileInterval)
