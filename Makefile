@@ -43,12 +43,20 @@ faults: ## break the world around the agent: one row a scenario (SCENARIO=name r
 soak: ## random faults for DURATION (10m), then the sums; SEED=n does the same again, PRODUCER=async with the other writer
 	$(if $(PRODUCER),LOGFERRY_KAFKA_PRODUCER=$(PRODUCER)) $(GO) test ./test/soak -count=1 -timeout 0 -v -soak.duration $(or $(DURATION),10m) $(if $(SEED),-soak.seed $(SEED)) -run TestRandomFaults
 
+.PHONY: bench
+bench: build ## real Kafka, the tutorial shape, each writer, and AGENT=start-script: speed, cost, latency (BENCH="-quick" for a look)
+	$(GO) run ./bench/run -logferry $(BIN)/logferry $(if $(AGENT),-agent $(abspath $(AGENT))) $(BENCH)
+
+.PHONY: bench-guard
+bench-guard: ## what may not get worse, as allocations and ratios: no absolute times
+	$(GO) test -count=1 -run '^TestGuard' ./bench/guard
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## gofmt, vet, golangci-lint, shellcheck where it is installed
 	@fmt=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$fmt" || { echo "not formatted: $$fmt"; exit 1; }
 	$(GO) vet ./...
 	$(BIN)/golangci-lint run ./...
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run test/run; else echo "shellcheck is not installed: shell scripts are only parsed"; bash -n .ci/run test/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run test/run bench/agents/*.sh; else echo "shellcheck is not installed: shell scripts are only parsed"; bash -n .ci/run test/run; for f in bench/agents/*.sh; do bash -n $$f; done; fi
 
 $(BIN)/golangci-lint: Makefile
 	GOBIN=$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"logferry/test/kafkatest"
+	"logferry/test/kafkatest/localkafka"
+)
+
+func TestMain(m *testing.M) { kafkatest.Main(m) }
+
+// The whole benchmark on a few lines: numbers mean nothing here, but every
+// contender must ship every line, and the document must get its tables.
+func TestARunFillsTheTablesOfADocument(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a broker of its own")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if _, err := localkafka.Libs(ctx); err != nil && !localkafka.Required() {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	agent := filepath.Join(dir, "other.sh")
+	require.NoError(t, os.WriteFile(agent, []byte("#!/bin/sh\nexec \"$LOGFERRY\" run --id other --http 127.0.0.1:0 --state-dir \"$STATE_DIR\" "+
+		"--path \"$LOGDIR/*.log\" --topic \"$TOPIC\" --brokers \"$BROKERS\"\n"), 0o755))
+	opt, err := parseOptions([]string{
+		"-quick", "-lines", "3000", "-scale-lines", "2000", "-latency", "1s", "-section", "main,latency,topics", "-dir", dir,
+		"-contenders", "tutorial,async,nonsense", "-scale-contenders", "async", "-agent", agent,
+	}, os.Stderr)
+	require.NoError(t, err)
+	var log bytes.Buffer
+	b, err := newBench(ctx, opt, testLog(&log))
+	require.NoError(t, err)
+	t.Setenv("LOGFERRY", b.logferry)
+	require.NoError(t, b.measure(ctx), "%s", log.String())
+	require.NoError(t, b.close())
+	left, err := filepath.Glob(filepath.Join(dir, "logferry-bench-*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	for _, want := range []string{
+		`(?m)^\| tutorial +\|.*[1-9].* 0 / 0 ✓ \|$`, `(?m)^\| async +\|.*[1-9].* 0 / 0 ✓ \|$`, `(?m)^\| other +\|.*[1-9].* 0 / 0 ✓ \|$`, `(?m)^\| floor `,
+		"`nonsense` is left out: kafka.producer: \"nonsense\" is unknown",
+	} {
+		require.Regexp(t, want, b.report.blocks["main"])
+	}
+	require.Contains(t, b.report.blocks["topics"], "`other` is left out: it takes one topic only")
+	require.Regexp(t, `(?m)^\| 100 +\| async \|.* 0 / 0 ✓ \|$`, b.report.blocks["topics"])
+	require.Regexp(t, `(?m)^\| other .*\| +40 \| +0 \|$`, b.report.blocks["latency"])
+}
