@@ -27,12 +27,13 @@ func TestARunFillsTheTablesOfADocument(t *testing.T) {
 	if _, err := localkafka.Libs(ctx); err != nil && !localkafka.Required() {
 		t.Skip(err)
 	}
+	t.Logf("using real Apache Kafka %s", localkafka.Version) // test/report counts these lines
 	dir := t.TempDir()
 	agent := filepath.Join(dir, "other.sh")
 	require.NoError(t, os.WriteFile(agent, []byte("#!/bin/sh\nexec \"$LOGFERRY\" run --id other --http 127.0.0.1:0 --state-dir \"$STATE_DIR\" "+
 		"--path \"$LOGDIR/*.log\" --topic \"$TOPIC\" --brokers \"$BROKERS\"\n"), 0o755))
 	opt, err := parseOptions([]string{
-		"-quick", "-lines", "3000", "-scale-lines", "2000", "-latency", "1s", "-section", "main,latency,topics", "-dir", dir,
+		"-quick", "-lines", "3000", "-scale-lines", "2000", "-latency", "1s", "-section", "main,latency,codec", "-dir", dir,
 		"-contenders", "tutorial,async,nonsense", "-scale-contenders", "async", "-agent", agent,
 	}, os.Stderr)
 	require.NoError(t, err)
@@ -40,7 +41,8 @@ func TestARunFillsTheTablesOfADocument(t *testing.T) {
 	b, err := newBench(ctx, opt, testLog(&log))
 	require.NoError(t, err)
 	t.Setenv("LOGFERRY", b.logferry)
-	require.NoError(t, b.measure(ctx), "%s", log.String())
+	require.NoError(t, b.measure(ctx), "%s", &log)
+	t.Log(log.String())
 	require.NoError(t, b.close())
 	left, err := filepath.Glob(filepath.Join(dir, "logferry-bench-*"))
 	require.NoError(t, err)
@@ -52,7 +54,7 @@ func TestARunFillsTheTablesOfADocument(t *testing.T) {
 	} {
 		require.Regexp(t, want, b.report.blocks["main"])
 	}
-	require.Contains(t, b.report.blocks["topics"], "`other` is left out: it takes one topic only")
-	require.Regexp(t, `(?m)^\| 100 +\| async \|.* 0 / 0 ✓ \|$`, b.report.blocks["topics"])
+	require.Contains(t, b.report.blocks["codec"], "`other` is left out: its configuration is its script's")
+	require.Regexp(t, `(?m)^\| zstd +\| async \|.* 0 / 0 ✓ \|$`, b.report.blocks["codec"])
 	require.Regexp(t, `(?m)^\| other .*\| +40 \| +0 \|$`, b.report.blocks["latency"])
 }
