@@ -143,6 +143,11 @@ func (p *Proc) Spent() time.Duration {
 // grace. It returns when the program is gone; an error says that it had to be
 // killed.
 func (p *Proc) Stop(grace time.Duration) error {
+	select {
+	case <-p.done:
+		return nil // its id may be somebody else's
+	default:
+	}
 	_ = syscall.Kill(-p.PID(), syscall.SIGTERM)
 	timer := time.NewTimer(grace)
 	defer timer.Stop()

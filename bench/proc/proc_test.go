@@ -39,7 +39,7 @@ func TestStatIsReadWhateverTheProgramIsCalled(t *testing.T) {
 	for _, name := range []string{"sh", "a b", ") S 1 1", "(x) "} {
 		got, err := parseStat([]byte("123 (" + name + ")" + rest))
 		require.NoError(t, err)
-		require.Equal(t, stat{pid: 123, parent: 7, group: 42, cpu: 2250 * time.Millisecond}, got, name)
+		require.Equal(t, stat{pid: 123, parent: 7, group: 42, own: 2 * time.Second, waited: 250 * time.Millisecond}, got, name)
 	}
 	for _, bad := range []string{"", "123", "123 (sh) S 1", "123 (sh) S x 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1"} {
 		_, err := parseStat([]byte(bad))
@@ -51,6 +51,15 @@ func TestMemoryIsReadInBytes(t *testing.T) {
 	rss, peak := parseMemory([]byte("Name:\tx\nVmHWM:\t   2048 kB\nVmRSS:\t    1024 kB\nThreads:\t3\n"))
 	require.EqualValues(t, 1<<20, rss)
 	require.EqualValues(t, 2<<20, peak)
+}
+
+func TestTimesOfThreadsAreInNanoseconds(t *testing.T) {
+	require.Equal(t, 1500*time.Microsecond, parseSchedstat([]byte("1500000 77 3\n")))
+	require.Zero(t, parseSchedstat([]byte("")))
+	require.Zero(t, threads(1<<30))
+	if _, err := os.Stat("/proc/self/schedstat"); err == nil {
+		require.Positive(t, threads(os.Getpid()))
+	}
 }
 
 func TestATreeIsTheProgramItsDescendantsAndItsGroup(t *testing.T) {

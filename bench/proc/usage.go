@@ -16,7 +16,7 @@ const tick = 10 * time.Millisecond
 
 // Usage is what a program and its children have cost at one moment.
 type Usage struct {
-	CPU     time.Duration // user and system time since the start, in steps of 10 ms a process
+	CPU     time.Duration // user and system time since the start
 	RSS     int64         // memory held now, bytes
 	PeakRSS int64         // the most that each process has held, summed, bytes
 }
@@ -24,7 +24,8 @@ type Usage struct {
 // stat is what is used of /proc/PID/stat; see proc(5).
 type stat struct {
 	pid, parent, group int
-	cpu                time.Duration // own, and that of children which were waited for
+	own                time.Duration // user and system time
+	waited             time.Duration // of children that have ended
 }
 
 // Usage adds up the program, its descendants, and what else is in its process
@@ -32,12 +33,12 @@ type stat struct {
 func (p *Proc) Usage() (Usage, error) {
 	var u Usage
 	for _, s := range members(p.PID(), allStats()) {
-		u.CPU += s.cpu
+		u.CPU += max(s.own, threads(s.pid)) + s.waited
 		rss, peak := memory(s.pid)
 		u.RSS += rss
 		u.PeakRSS += peak
 	}
-	if u.CPU == 0 && u.RSS == 0 {
+	if u.RSS == 0 { // at most zombies are left
 		return u, fmt.Errorf("measure process %d: it is gone", p.PID())
 	}
 	return u, nil
@@ -101,10 +102,42 @@ func parseStat(b []byte) (stat, error) {
 	}
 	s.pid = number(strings.TrimSpace(string(b[:open])))
 	s.parent, s.group = number(fields[parent]), number(fields[group])
-	for _, f := range fields[utime : cstime+1] {
-		s.cpu += time.Duration(number(f)) * tick
+	for i, f := range fields[utime : cstime+1] {
+		spent := time.Duration(number(f)) * tick
+		if i < 2 {
+			s.own += spent
+		} else {
+			s.waited += spent
+		}
 	}
 	return s, err
+}
+
+// threads is what the threads of a process that still live have used, in
+// nanoseconds where the kernel keeps them: a tick is too coarse for a process
+// that hardly does anything. 0 when it does not keep them.
+func threads(pid int) time.Duration {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid)) // its only error is a bad pattern
+	var sum time.Duration
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		sum += parseSchedstat(b)
+	}
+	return sum
+}
+
+// parseSchedstat reads the first number of /proc/PID/task/TID/schedstat:
+// nanoseconds on a processor.
+func parseSchedstat(b []byte) time.Duration {
+	on, _, _ := strings.Cut(string(b), " ")
+	ns, err := strconv.ParseInt(on, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(ns)
 }
 
 // memory is what a process holds and has held at most, in bytes.
