@@ -31,11 +31,12 @@ type bench struct {
 	client  sarama.Client
 	topics  int // created so far
 
-	idle   map[string]float64 // objects that a contender allocates until it is ready, by name
-	absent map[string]error   // why a writer is left out, by name; nil: it is not
-	delays map[string]delay   // by contender, when the section latency has run
-	report report
-	failed []error
+	idle    map[string]float64  // objects that a contender allocates until it is ready, by name
+	delays  map[string]delay    // by contender, when the section latency has run
+	results map[string]*summary // by contender, when the section main has run
+	load    string              // what the machine did before the section began
+	report  report
+	failed  []error
 }
 
 // newBench builds the programs and makes a directory for data.
@@ -45,7 +46,7 @@ func newBench(ctx context.Context, opt options, log *slog.Logger) (*bench, error
 		return nil, err
 	}
 	b := &bench{opt: opt, log: log, dir: dir, logferry: opt.logferry,
-		idle: map[string]float64{}, absent: map[string]error{}, delays: map[string]delay{}}
+		idle: map[string]float64{}, delays: map[string]delay{}}
 	for pkg, binary := range map[string]*string{
 		"logferry/cmd/logferry": &b.logferry, "logferry/bench/tutorial": &b.tutorialBinary, "logferry/bench/floor": &b.floorBinary,
 	} {
@@ -81,7 +82,8 @@ func (b *bench) measure(ctx context.Context) error {
 		if !b.opt.wants(section) {
 			continue
 		}
-		b.log.Info("section", "name", section, "load_average", busy())
+		b.load = busy()
+		b.log.Info("section", "name", section, "load_average", b.load)
 		if err := run[section](ctx); err != nil {
 			return fmt.Errorf("section %s: %w", section, err)
 		}
@@ -98,7 +100,7 @@ func (b *bench) participants(ctx context.Context, names []string) (out []contend
 			continue
 		}
 		f := ferry{binary: b.logferry, writer: name}
-		if err := b.known(ctx, f); err != nil {
+		if err := b.known(ctx, f, load{}); err != nil {
 			notes = append(notes, b.drop(name, err))
 			continue
 		}
@@ -110,17 +112,15 @@ func (b *bench) participants(ctx context.Context, names []string) (out []contend
 	return out, notes
 }
 
-// known asks once whether this build has a writer.
-func (b *bench) known(ctx context.Context, f ferry) error {
-	if err, asked := b.absent[f.writer]; asked {
-		return err
-	}
+// known asks this build whether it takes a writer, with the keys of a load.
+func (b *bench) known(ctx context.Context, f ferry, l load) error {
 	state, err := os.MkdirTemp(b.dir, "state-*")
 	if err != nil {
 		return err
 	}
-	err = f.known(ctx, job{brokers: b.cluster.Brokers(), state: state, inputs: []input{{dir: b.dir, topic: "none"}}})
-	b.absent[f.writer] = err
+	err = f.known(ctx, job{
+		brokers: b.cluster.Brokers(), state: state, inputs: []input{{dir: b.dir, topic: "none"}}, kafka: l.kafka, task: l.task, agent: l.agent,
+	})
 	return errors.Join(err, os.RemoveAll(state))
 }
 

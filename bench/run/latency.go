@@ -67,7 +67,7 @@ func (b *bench) latency(ctx context.Context, c contender, window time.Duration) 
 
 // pace warms up, then measures.
 func (b *bench) pace(ctx context.Context, r *running, w *appender, a *arrivals, window time.Duration) (delay, error) {
-	if err := w.paced(ctx, warmLines); err != nil {
+	if err := w.paced(ctx, min(warmLines, int(window/linePause))); err != nil {
 		return delay{}, err
 	}
 	first := w.next

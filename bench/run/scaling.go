@@ -26,7 +26,7 @@ func (b *bench) plain(root string) (*dataset, error) { return accessLog(root, 1,
 // scaling runs one section: each row with each contender.
 func (b *bench) scaling(ctx context.Context, section, what string, rows []row) error {
 	contenders, notes := b.participants(ctx, b.opt.scaling)
-	table := stats.NewTable(what, "who", "lines/s", "MB/s", "CPU-s/GB", "peak MiB", "lost / doubled")
+	table := stats.NewTable(2, what, "who", "lines/s", "MB/s", "CPU-s/GB", "peak MiB", "lost / doubled")
 	for _, r := range rows {
 		if err := b.useCluster(ctx, max(r.nodes, 1)); err != nil {
 			return err

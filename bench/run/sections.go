@@ -14,7 +14,7 @@ import (
 // publish puts a section into the report, with what a reader must know to
 // judge it.
 func (b *bench) publish(section, how string, table *stats.Table, notes []string) {
-	text := []string{fmt.Sprintf("%s.\n%s.", how, machine(time.Now())), strings.TrimSpace(table.Markdown())}
+	text := []string{fmt.Sprintf("%s.\n%s; load average before: %s.", how, machine(time.Now()), b.load), strings.TrimSpace(table.Markdown())}
 	if len(notes) > 0 {
 		text = append(text, "- "+strings.Join(notes, "\n- "))
 	}
@@ -23,7 +23,7 @@ func (b *bench) publish(section, how string, table *stats.Table, notes []string)
 
 func (b *bench) latencySection(ctx context.Context) error {
 	contenders, notes := b.participants(ctx, b.opt.contenders)
-	table := stats.NewTable("who", "p50 ms", "p99 ms", "max ms", "CPU, % of a core", "lines", "lost")
+	table := stats.NewTable(1, "who", "p50 ms", "p99 ms", "max ms", "CPU, % of a core", "lines", "lost")
 	for _, c := range contenders {
 		d, err := b.latency(ctx, c, b.opt.latency)
 		if ctx.Err() != nil {
@@ -53,6 +53,7 @@ type series struct {
 // floor too when that is asked for. Contenders that fail are dropped.
 func (b *bench) rounds(ctx context.Context, n int, contenders []contender, l load, withFloor bool) (series, error) {
 	out := series{by: map[string]*summary{}}
+	contenders, out.notes = b.fit(ctx, contenders, l)
 	for round := range n {
 		if withFloor {
 			r, err := b.floor(ctx, l.data)
@@ -85,6 +86,20 @@ func (b *bench) rounds(ctx context.Context, n int, contenders []contender, l loa
 	return out, nil
 }
 
+// fit drops the contenders that cannot take the configuration of a load.
+func (b *bench) fit(ctx context.Context, contenders []contender, l load) (fit []contender, notes []string) {
+	for _, c := range contenders {
+		if f, ours := c.(ferry); ours {
+			if err := b.known(ctx, f, l); err != nil {
+				notes = append(notes, b.drop(c.Name(), err))
+				continue
+			}
+		}
+		fit = append(fit, c)
+	}
+	return fit, notes
+}
+
 func (b *bench) mainSection(ctx context.Context) error {
 	contenders, notes := b.participants(ctx, b.opt.contenders)
 	for _, c := range contenders {
@@ -100,7 +115,8 @@ func (b *bench) mainSection(ctx context.Context) error {
 	if err := errors.Join(err, d.remove()); err != nil {
 		return err
 	}
-	table := stats.NewTable("who", "lines/s", "slowest–fastest", "MB/s", "CPU-s/GB", "× floor", "peak MiB", "p50 ms", "p99 ms", "allocations/line", "lost / doubled")
+	b.results = got.by
+	table := stats.NewTable(1, "who", "lines/s", "slowest–fastest", "MB/s", "CPU-s/GB", "× floor", "peak MiB", "p50 ms", "p99 ms", "allocations/line", "lost / doubled")
 	for _, c := range contenders {
 		if s := got.by[c.Name()]; s != nil {
 			table.Add(b.mainRow(c.Name(), *s, got.floor)...)
@@ -131,7 +147,7 @@ func (b *bench) mainRow(name string, s, floor summary) []string {
 
 func (b *bench) quietSection(ctx context.Context) error {
 	contenders, notes := b.participants(ctx, b.opt.scaling)
-	table := stats.NewTable("files", "who", "first read s", "RSS MiB", "peak MiB", "CPU, % of a core", "woken p50 ms", "all woken ms", "lost")
+	table := stats.NewTable(2, "files", "who", "first read s", "RSS MiB", "peak MiB", "CPU, % of a core", "woken p50 ms", "all woken ms", "lost")
 	for _, files := range b.opt.quiet {
 		for _, c := range contenders {
 			q, err := b.quiet(ctx, c, files, b.opt.wake, b.opt.window)

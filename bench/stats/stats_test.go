@@ -52,7 +52,7 @@ func TestNumbersHaveThreeDigitsThatCount(t *testing.T) {
 }
 
 func TestATableIsMarkdownAndReadsAsText(t *testing.T) {
-	table := NewTable("writer", "lines/s")
+	table := NewTable(1, "writer", "lines/s")
 	table.Add("tutorial", "330,000", "too much")
 	table.Add("größer")
 	require.Equal(t, ""+

@@ -5,16 +5,17 @@ import (
 	"unicode/utf8"
 )
 
-// Table is a table with a head. The first column is text, all others are
+// Table is a table with a head. Its first columns are text, all others are
 // numbers and stand to the right. It must not be used from several goroutines
 // at once.
 type Table struct {
+	text int // columns of text
 	head []string
 	rows [][]string
 }
 
-// NewTable makes a table without rows.
-func NewTable(head ...string) *Table { return &Table{head: head} }
+// NewTable makes a table without rows, whose first text columns are text.
+func NewTable(text int, head ...string) *Table { return &Table{text: text, head: head} }
 
 // Add appends a row. Cells that are missing stay empty, those that are too
 // many are dropped.
@@ -34,9 +35,9 @@ func (t *Table) Markdown() string {
 		}
 	}
 	var b strings.Builder
-	writeRow(&b, t.head, widths)
+	t.writeRow(&b, t.head, widths)
 	for i, w := range widths {
-		if i == 0 {
+		if i < t.text {
 			b.WriteString("|" + strings.Repeat("-", w+2))
 		} else {
 			b.WriteString("|" + strings.Repeat("-", w+1) + ":")
@@ -44,15 +45,15 @@ func (t *Table) Markdown() string {
 	}
 	b.WriteString("|\n")
 	for _, row := range t.rows {
-		writeRow(&b, row, widths)
+		t.writeRow(&b, row, widths)
 	}
 	return b.String()
 }
 
-func writeRow(b *strings.Builder, row []string, widths []int) {
+func (t *Table) writeRow(b *strings.Builder, row []string, widths []int) {
 	for i, cell := range row {
 		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-		if i == 0 {
+		if i < t.text {
 			b.WriteString("| " + cell + pad + " ")
 		} else {
 			b.WriteString("| " + pad + cell + " ")
