@@ -33,8 +33,11 @@ func (s summary) peak() float64 {
 	return most
 }
 
-// spread shows the slowest and the fastest run.
+// spread shows the slowest and the fastest of several runs.
 func (s summary) spread() string {
+	if len(s.runs) < 2 {
+		return "–"
+	}
 	var all []float64
 	for _, r := range s.runs {
 		all = append(all, r.linesPerSecond())
