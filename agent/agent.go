@@ -110,14 +110,12 @@ func (a *Agent) openSources(opts Options, allow task.AllowList) error {
 		a.sources = append(a.sources, src)
 	}
 	if e := a.cfg.Tasks.Etcd; e != nil {
-		password, err := e.ReadPassword()
+		cfg, err := e.Client()
 		if err != nil {
 			return err
 		}
-		src, err := etcdsource.New(etcdsource.Config{
-			Endpoints: e.Endpoints, Prefix: e.Prefix, Username: e.Username, Password: password,
-			CachePath: filepath.Join(a.cfg.StateDir, "tasks.json"), AllowPaths: allow,
-		}, a.log)
+		cfg.CachePath, cfg.AllowPaths = filepath.Join(a.cfg.StateDir, "tasks.json"), allow
+		src, err := etcdsource.New(cfg, a.log)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"logferry/agent/etcdsource"
 	"logferry/agent/task"
 	"logferry/internal/strictyaml"
 	"logferry/sink/kafka"
@@ -74,7 +75,7 @@ type EtcdConfig struct {
 	Prefix       string   `yaml:"prefix,omitempty"`
 	Username     string   `yaml:"username,omitempty"`
 	Password     string   `yaml:"password,omitempty" json:"-"`
-	PasswordFile string   `yaml:"password_file,omitempty"` // read when the agent starts; line breaks at its end do not count
+	PasswordFile string   `yaml:"password_file,omitempty"` // read at each login; line breaks at its end do not count
 }
 
 // LogConfig says how the agent's own log looks.
@@ -215,14 +216,15 @@ func (c *Config) Cluster(name string) (cluster kafka.Config, ok bool) {
 	return cluster, ok
 }
 
-// ReadPassword returns the password, from its file if one is named.
-func (e *EtcdConfig) ReadPassword() (string, error) {
-	if e.PasswordFile == "" {
-		return e.Password, nil
+// Client returns how to reach this etcd. A password file is looked at, so that
+// one that is missing is told at once; each login reads it anew.
+func (e *EtcdConfig) Client() (etcdsource.Config, error) {
+	if e.PasswordFile != "" {
+		if _, err := os.ReadFile(e.PasswordFile); err != nil {
+			return etcdsource.Config{}, fmt.Errorf("read etcd password: %w", err)
+		}
 	}
-	data, err := os.ReadFile(e.PasswordFile)
-	if err != nil {
-		return "", fmt.Errorf("read etcd password: %w", err)
-	}
-	return strings.TrimRight(string(data), "\r\n"), nil
+	return etcdsource.Config{
+		Endpoints: e.Endpoints, Prefix: e.Prefix, Username: e.Username, Password: e.Password, PasswordFile: e.PasswordFile,
+	}, nil
 }

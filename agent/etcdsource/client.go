@@ -22,11 +22,15 @@ const unaryRetries = 3
 // life. The client says nothing by itself: each of its errors reaches a
 // caller here, who logs it.
 func dial(ctx context.Context, cfg Config) (*clientv3.Client, error) {
+	password, err := cfg.password()
+	if err != nil {
+		return nil, err
+	}
 	return clientv3.New(clientv3.Config{
 		Context:              ctx,
 		Endpoints:            cfg.Endpoints,
 		Username:             cfg.Username,
-		Password:             cfg.Password,
+		Password:             password,
 		TLS:                  cfg.TLS,
 		DialTimeout:          cfg.DialTimeout,
 		DialKeepAliveTime:    cfg.WatchTimeout / 3,
@@ -43,6 +47,12 @@ func failFast(ctx context.Context, method string, req, reply any, cc *grpc.Clien
 	return invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false))...)
 }
 
+// is finds etcd's own errors also where only their words are left, as in the
+// reason of a cancelled watch.
+func is(err, target error) bool {
+	return errors.Is(err, target) || err != nil && strings.Contains(err.Error(), target.Error())
+}
+
 // explain turns an error of the client into one line with a remedy.
 func explain(cfg Config, err error) error {
 	at := strings.Join(cfg.Endpoints, ", ")
@@ -51,9 +61,13 @@ func explain(cfg Config, err error) error {
 		return nil
 	case errors.Is(err, context.Canceled):
 		return err
-	case errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrUserEmpty):
+	case is(err, rpctypes.ErrUserEmpty) && cfg.Username == "":
+		return fmt.Errorf("etcd at %s asks for a login; set username and password: %w", at, err)
+	case is(err, rpctypes.ErrInvalidAuthToken), is(err, rpctypes.ErrAuthOldRevision):
+		return fmt.Errorf("etcd at %s has ended the login of user %q, it is renewed: %w", at, cfg.Username, err)
+	case is(err, rpctypes.ErrAuthFailed), is(err, rpctypes.ErrUserEmpty):
 		return fmt.Errorf("etcd at %s refuses the login of user %q; check username and password: %w", at, cfg.Username, err)
-	case errors.Is(err, rpctypes.ErrPermissionDenied):
+	case is(err, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("etcd at %s denies user %q the keys below %s; grant its role access to that prefix: %w", at, cfg.Username, cfg.Prefix, err)
 	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
 		return fmt.Errorf("no answer in time from etcd at %s; check that it runs, has a leader, and can be reached: %w", at, err)

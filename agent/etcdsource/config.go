@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -24,7 +25,10 @@ type Config struct {
 	Prefix    string   // default "/logferry"
 	Username  string   // empty: no login
 	Password  string
-	TLS       *tls.Config // for endpoints without a scheme, and for https; nil: plain text, and the system's roots
+	// PasswordFile holds the password instead; it is read again at each login, and
+	// line breaks at its end do not count.
+	PasswordFile string
+	TLS          *tls.Config // for endpoints without a scheme, and for https; nil: plain text, and the system's roots
 
 	DialTimeout    time.Duration // for connecting and the login; default 5s
 	RequestTimeout time.Duration // for each request; default 5s
@@ -71,7 +75,7 @@ func (c Config) Validate() error {
 	if !strings.HasPrefix(c.Prefix, "/") {
 		return fmt.Errorf("etcd prefix: %q does not begin with /; write /logferry or the like", c.Prefix)
 	}
-	if c.Password != "" && c.Username == "" {
+	if (c.Password != "" || c.PasswordFile != "") && c.Username == "" {
 		return fmt.Errorf("etcd username: is missing while a password is set; give both or none")
 	}
 	if min(c.DialTimeout, c.RequestTimeout, c.WatchTimeout, c.ResyncInterval) <= 0 {
@@ -93,6 +97,18 @@ func checkEndpoint(e string) error {
 		return fmt.Errorf("%q has no host and port; write HOST:2379", e)
 	}
 	return nil
+}
+
+// password returns what to log in with at this moment.
+func (c Config) password() (string, error) {
+	if c.PasswordFile == "" {
+		return c.Password, nil
+	}
+	data, err := os.ReadFile(c.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("read etcd password: %w", err)
+	}
+	return strings.TrimRight(string(data), "\r\n"), nil
 }
 
 // tasks returns the prefix of all keys that hold tasks.

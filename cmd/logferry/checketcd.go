@@ -17,15 +17,13 @@ func (c *checker) etcd(ctx context.Context) {
 		return
 	}
 	at := strings.Join(e.Endpoints, ", ")
-	password, err := e.ReadPassword()
+	cfg, err := e.Client()
 	if err != nil {
 		c.fail(exitBadConfig, "etcd", err.Error(), "correct tasks.etcd.password_file")
 		return
 	}
-	store, err := etcdsource.OpenStore(etcdsource.Config{
-		Endpoints: e.Endpoints, Prefix: e.Prefix, Username: e.Username, Password: password,
-		DialTimeout: c.timeout, RequestTimeout: c.timeout,
-	}, slog.New(slog.DiscardHandler))
+	cfg.DialTimeout, cfg.RequestTimeout = c.timeout, c.timeout
+	store, err := etcdsource.OpenStore(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.fail(exitBadConfig, "etcd", err.Error(), "")
 		return

@@ -64,15 +64,12 @@ func openStore(cfg agent.Config, e *etcdFlags) (remote, error) {
 	if err != nil {
 		return remote{}, badConfig(err)
 	}
-	password, err := cfg.Tasks.Etcd.ReadPassword()
+	client, err := cfg.Tasks.Etcd.Client()
 	if err != nil {
 		return remote{}, badConfig(err)
 	}
-	store, err := etcdsource.OpenStore(etcdsource.Config{
-		Endpoints: cfg.Tasks.Etcd.Endpoints, Prefix: cfg.Tasks.Etcd.Prefix,
-		Username: cfg.Tasks.Etcd.Username, Password: password,
-		DialTimeout: e.timeout, RequestTimeout: e.timeout,
-	}, slog.New(slog.DiscardHandler))
+	client.DialTimeout, client.RequestTimeout = e.timeout, e.timeout
+	store, err := etcdsource.OpenStore(client, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return remote{}, badConfig(err)
 	}

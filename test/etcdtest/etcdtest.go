@@ -31,6 +31,7 @@ const patience = time.Minute
 // errors. Its members are numbered from 0.
 type Cluster struct {
 	*localetcd.Cluster
+	login clientv3.Config // user, password and TLS of the test's own clients
 }
 
 // Option changes what Start starts.
@@ -39,6 +40,11 @@ type Option func(testing.TB, *localetcd.Config)
 // WithMembers asks for n members; default 1.
 func WithMembers(n int) Option {
 	return func(_ testing.TB, c *localetcd.Config) { c.Members = n }
+}
+
+// WithTokenTTL ends logins that are not used for so long, in whole seconds.
+func WithTokenTTL(d time.Duration) Option {
+	return func(_ testing.TB, c *localetcd.Config) { c.TokenTTL = d }
 }
 
 // WithLog writes etcd's warnings and errors to the test's log.
@@ -66,7 +72,7 @@ func Start(t testing.TB, opts ...Option) *Cluster {
 		}
 	})
 	t.Logf("using real etcd, %d member(s)", len(c.Endpoints())) // test/report counts these lines
-	return &Cluster{Cluster: c}
+	return &Cluster{Cluster: c, login: clientv3.Config{TLS: clientTLS(t, cfg.TLS)}}
 }
 
 // Stop stops a member at once: its clients' connections and watches break off.
@@ -91,7 +97,7 @@ func (c *Cluster) Restart(t testing.TB, members ...int) {
 // Client returns a client of all members, which is closed at the test's end.
 func (c *Cluster) Client(t testing.TB) *clientv3.Client {
 	t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints(), DialTimeout: patience, Logger: zap.NewNop()})
+	client, err := c.dial(t.Context())
 	if err != nil {
 		t.Fatalf("connect to etcd: %v", err)
 	}
@@ -156,13 +162,20 @@ func (c *Cluster) Compact(t testing.TB) int64 {
 	return revision
 }
 
+// dial returns a client that the cluster lets do everything.
+func (c *Cluster) dial(ctx context.Context) (*clientv3.Client, error) {
+	cfg := c.login
+	cfg.Endpoints, cfg.Context, cfg.DialTimeout, cfg.Logger = c.Endpoints(), ctx, patience, zap.NewNop()
+	return clientv3.New(cfg)
+}
+
 // do runs one operation with a client of its own, so that the test's clients
 // see the cluster as they would see it alone.
 func (c *Cluster) do(t testing.TB, op func(context.Context, *clientv3.Client) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	client, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints(), Logger: zap.NewNop()})
+	client, err := c.dial(ctx)
 	if err != nil {
 		t.Fatalf("connect to etcd: %v", err)
 	}

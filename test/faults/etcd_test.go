@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,7 +117,10 @@ func (e *etcdWorld) sum(topics ...string) {
 	require.NoError(e, rep.Err(0))
 }
 
-var etcdScenarios = []scenario{
+var etcdScenarios = slices.Concat(sourceScenarios, loginScenarios)
+
+// sourceScenarios are about the tasks that the agent takes from etcd.
+var sourceScenarios = []scenario{
 	{"etcd-members-stopped-in-turn", false, func(w *world) {
 		e := withEtcd(w, etcdtest.WithMembers(3))
 		l := w.log("app.log")

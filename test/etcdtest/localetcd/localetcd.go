@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
@@ -33,9 +34,18 @@ type Config struct {
 	// Ports are the client's and the peers' port of each member in turn, 2 a
 	// member; default: free ones.
 	Ports []int
+	// TokenTTL is how long a login lasts that is not used, in whole seconds;
+	// default: etcd's own 5 minutes.
+	TokenTTL time.Duration
+	// TLS is what clients must speak; the zero value: plain text.
+	TLS TLS
 	// Log takes etcd's own log lines; default: nobody.
 	Log *zap.Logger
 }
+
+// TLS names PEM files. With a ClientCAFile, clients must show a certificate
+// that one of its authorities has signed.
+type TLS struct{ CertFile, KeyFile, ClientCAFile string }
 
 // Cluster is a running etcd cluster. Its members are numbered from 0. It may
 // be used from several goroutines; calls that start or stop a member wait for
@@ -44,6 +54,8 @@ type Cluster struct {
 	dir      string
 	ownDir   bool
 	log      *zap.Logger
+	tokenTTL time.Duration
+	tls      TLS
 	reserved *ports.Reservation // nil when the caller named the ports
 	members  []*member
 
@@ -77,7 +89,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func prepare(cfg Config) (*Cluster, error) {
-	c := &Cluster{dir: cfg.Dir, log: cfg.Log}
+	c := &Cluster{dir: cfg.Dir, log: cfg.Log, tokenTTL: cfg.TokenTTL, tls: cfg.TLS}
 	if c.log == nil {
 		c.log = zap.NewNop()
 	}
@@ -103,14 +115,21 @@ func prepare(cfg Config) (*Cluster, error) {
 	for i := range count {
 		name := fmt.Sprintf("member-%d", i)
 		c.members = append(c.members, &member{
-			name: name, dir: filepath.Join(c.dir, name), client: localURL(p[2*i]), peer: localURL(p[2*i+1]),
+			name: name, dir: filepath.Join(c.dir, name), client: localURL(c.scheme(), p[2*i]), peer: localURL("http", p[2*i+1]),
 		})
 	}
 	return c, nil
 }
 
-func localURL(port int) url.URL {
-	return url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", port)}
+func (c *Cluster) scheme() string {
+	if c.tls.CertFile != "" {
+		return "https"
+	}
+	return "http"
+}
+
+func localURL(scheme string, port int) url.URL {
+	return url.URL{Scheme: scheme, Host: fmt.Sprintf("127.0.0.1:%d", port)}
 }
 
 func (c *Cluster) config(m *member) *embed.Config {
@@ -126,6 +145,12 @@ func (c *Cluster) config(m *member) *embed.Config {
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(c.log)
 	cfg.LogLevel = "error" // for the loggers that etcd makes besides the one it is given
 	cfg.EnableGRPCGateway = false
+	if c.tokenTTL > 0 {
+		cfg.AuthTokenTTL = uint(max(c.tokenTTL/time.Second, 1))
+	}
+	cfg.BcryptCost = uint(4) // the cheapest: passwords of tests guard nothing
+	cfg.ClientTLSInfo.CertFile, cfg.ClientTLSInfo.KeyFile = c.tls.CertFile, c.tls.KeyFile
+	cfg.ClientTLSInfo.TrustedCAFile, cfg.ClientTLSInfo.ClientCertAuth = c.tls.ClientCAFile, c.tls.ClientCAFile != ""
 	// A member ends with this process at the latest, so the page cache is
 	// safe enough, and elections need not allow for a network.
 	cfg.UnsafeNoFsync = true
