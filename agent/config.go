@@ -76,6 +76,8 @@ type EtcdConfig struct {
 	Username     string   `yaml:"username,omitempty"`
 	Password     string   `yaml:"password,omitempty" json:"-"`
 	PasswordFile string   `yaml:"password_file,omitempty"` // read at each login; line breaks at its end do not count
+
+	TLS *etcdsource.TLSConfig `yaml:"tls,omitempty"` // nil: the system's authorities for https, plain text for the rest
 }
 
 // LogConfig says how the agent's own log looks.
@@ -149,6 +151,11 @@ func (c *Config) resolvePaths(dir string) {
 	}
 	if c.Tasks.Etcd != nil {
 		resolve(&c.Tasks.Etcd.PasswordFile)
+		if tls := c.Tasks.Etcd.TLS; tls != nil {
+			resolve(&tls.CAFile)
+			resolve(&tls.CertFile)
+			resolve(&tls.KeyFile)
+		}
 	}
 	if c.Kafka.DeadLetter != nil {
 		resolve(&c.Kafka.DeadLetter.File)
@@ -216,15 +223,21 @@ func (c *Config) Cluster(name string) (cluster kafka.Config, ok bool) {
 	return cluster, ok
 }
 
-// Client returns how to reach this etcd. A password file is looked at, so that
-// one that is missing is told at once; each login reads it anew.
+// Client returns how to reach this etcd. The files that it names are looked
+// at, so that one that is missing is told at once; each login and connection
+// reads them anew.
 func (e *EtcdConfig) Client() (etcdsource.Config, error) {
 	if e.PasswordFile != "" {
 		if _, err := os.ReadFile(e.PasswordFile); err != nil {
 			return etcdsource.Config{}, fmt.Errorf("read etcd password: %w", err)
 		}
 	}
+	if e.TLS != nil {
+		if _, err := e.TLS.Load(); err != nil {
+			return etcdsource.Config{}, fmt.Errorf("read etcd certificates: %w", err)
+		}
+	}
 	return etcdsource.Config{
-		Endpoints: e.Endpoints, Prefix: e.Prefix, Username: e.Username, Password: e.Password, PasswordFile: e.PasswordFile,
+		Endpoints: e.Endpoints, Prefix: e.Prefix, Username: e.Username, Password: e.Password, PasswordFile: e.PasswordFile, TLS: e.TLS,
 	}, nil
 }

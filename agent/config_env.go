@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"logferry/agent/etcdsource"
 	"logferry/agent/task"
 	"logferry/internal/strictyaml"
 )
@@ -37,6 +38,11 @@ var envKeys = []envKey{
 	{"LOGFERRY_ETCD_USERNAME", "tasks.etcd.username", text(func(c *Config) *string { return &c.etcd().Username })},
 	{"LOGFERRY_ETCD_PASSWORD", "tasks.etcd.password", setPassword},
 	{"LOGFERRY_ETCD_PASSWORD_FILE", "tasks.etcd.password_file", setPasswordFile},
+	{"LOGFERRY_ETCD_TLS_CA_FILE", "tasks.etcd.tls.ca_file", text(func(c *Config) *string { return &c.etcdTLS().CAFile })},
+	{"LOGFERRY_ETCD_TLS_CERT_FILE", "tasks.etcd.tls.cert_file", text(func(c *Config) *string { return &c.etcdTLS().CertFile })},
+	{"LOGFERRY_ETCD_TLS_KEY_FILE", "tasks.etcd.tls.key_file", text(func(c *Config) *string { return &c.etcdTLS().KeyFile })},
+	{"LOGFERRY_ETCD_TLS_SERVER_NAME", "tasks.etcd.tls.server_name", text(func(c *Config) *string { return &c.etcdTLS().ServerName })},
+	{"LOGFERRY_ETCD_TLS_MIN_VERSION", "tasks.etcd.tls.min_version", text(func(c *Config) *string { return &c.etcdTLS().MinVersion })},
 	{"LOGFERRY_LOG_LEVEL", "log.level", text(func(c *Config) *string { return &c.Log.Level })},
 	{"LOGFERRY_LOG_FORMAT", "log.format", text(func(c *Config) *string { return &c.Log.Format })},
 	{"LOGFERRY_BUFFER_BYTES", "memory.buffer_bytes", scalar(func(c *Config) *task.ByteSize { return &c.Memory.BufferBytes })},
@@ -71,6 +77,14 @@ func (c *Config) etcd() *EtcdConfig {
 		c.Tasks.Etcd = &EtcdConfig{}
 	}
 	return c.Tasks.Etcd
+}
+
+func (c *Config) etcdTLS() *etcdsource.TLSConfig {
+	e := c.etcd()
+	if e.TLS == nil {
+		e.TLS = &etcdsource.TLSConfig{}
+	}
+	return e.TLS
 }
 
 func text(field func(*Config) *string) func(*Config, string) error {

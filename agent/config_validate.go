@@ -98,7 +98,7 @@ func (c *Config) validateHTTP() error {
 func (c *Config) validateClusters() error {
 	if len(c.Kafka.Brokers) > 0 || len(c.Clusters) == 0 {
 		if err := c.Kafka.Validate(); err != nil {
-			return c.kafkaFault("kafka", err)
+			return c.sectionFault("kafka", err)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Clusters)) {
@@ -106,15 +106,15 @@ func (c *Config) validateClusters() error {
 			return c.fault("clusters."+name, "%q cannot name a cluster; use letters, digits, '.', '_' and '-'", name)
 		}
 		if err := c.Clusters[name].Validate(); err != nil {
-			return c.kafkaFault("clusters."+name, err)
+			return c.sectionFault("clusters."+name, err)
 		}
 	}
 	return nil
 }
 
-// kafkaFault puts the key that a message of the kafka package begins with
+// sectionFault puts the key that another package's message begins with
 // behind the name of its section, so that the line of that key is found.
-func (c *Config) kafkaFault(section string, err error) error {
+func (c *Config) sectionFault(section string, err error) error {
 	key, rest, found := strings.Cut(err.Error(), ": ")
 	if !found || strings.ContainsFunc(key, func(r rune) bool { return r != '_' && r != '.' && (r < 'a' || r > 'z') }) {
 		return c.fault(section, "%v", err)
@@ -144,6 +144,21 @@ func (c *Config) validateEtcd() error {
 		return c.fault("tasks.etcd.username", "a password is set but no username; set both or neither")
 	case e.Username != "" && e.Password == "" && e.PasswordFile == "":
 		return c.fault("tasks.etcd.username", "a username is set but no password; set password or password_file")
+	}
+	return c.validateEtcdTLS(e)
+}
+
+func (c *Config) validateEtcdTLS(e *EtcdConfig) error {
+	if e.TLS == nil {
+		return nil
+	}
+	for i, endpoint := range e.Endpoints {
+		if strings.HasPrefix(endpoint, "http://") {
+			return c.fault(fmt.Sprintf("tasks.etcd.endpoints[%d]", i), "%q is plain text while tls is set; write https:// or leave the scheme out, or take tls out", endpoint)
+		}
+	}
+	if err := e.TLS.Validate(); err != nil {
+		return c.sectionFault("tasks.etcd.tls", err)
 	}
 	return nil
 }

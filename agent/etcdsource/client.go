@@ -26,18 +26,21 @@ func dial(ctx context.Context, cfg Config) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	options := []grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast)}
+	if cfg.TLS != nil {
+		options = append(options, grpc.WithTransportCredentials(fileCredentials{*cfg.TLS}))
+	}
 	return clientv3.New(clientv3.Config{
 		Context:              ctx,
 		Endpoints:            cfg.Endpoints,
 		Username:             cfg.Username,
 		Password:             password,
-		TLS:                  cfg.TLS,
 		DialTimeout:          cfg.DialTimeout,
 		DialKeepAliveTime:    cfg.WatchTimeout / 3,
 		DialKeepAliveTimeout: cfg.RequestTimeout,
 		MaxUnaryRetries:      unaryRetries,
 		Logger:               zap.NewNop(),
-		DialOptions:          []grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast)},
+		DialOptions:          options,
 	})
 }
 
@@ -69,6 +72,8 @@ func explain(cfg Config, err error) error {
 		return fmt.Errorf("etcd at %s refuses the login of user %q; check username and password: %w", at, cfg.Username, err)
 	case is(err, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("etcd at %s denies user %q the keys below %s; grant its role access to that prefix: %w", at, cfg.Username, cfg.Prefix, err)
+	case tlsRemedy(cfg, err) != "":
+		return fmt.Errorf("no TLS connection to etcd at %s; %s: %w", at, tlsRemedy(cfg, err), err)
 	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
 		return fmt.Errorf("no answer in time from etcd at %s; check that it runs, has a leader, and can be reached: %w", at, err)
 	case code == codes.Unavailable:

@@ -8,7 +8,6 @@
 package etcdsource
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/url"
@@ -28,7 +27,9 @@ type Config struct {
 	// PasswordFile holds the password instead; it is read again at each login, and
 	// line breaks at its end do not count.
 	PasswordFile string
-	TLS          *tls.Config // for endpoints without a scheme, and for https; nil: plain text, and the system's roots
+	// TLS is for endpoints with https and those without a scheme; nil: the
+	// system's authorities for the former, plain text for the latter.
+	TLS *TLSConfig
 
 	DialTimeout    time.Duration // for connecting and the login; default 5s
 	RequestTimeout time.Duration // for each request; default 5s
@@ -77,6 +78,11 @@ func (c Config) Validate() error {
 	}
 	if (c.Password != "" || c.PasswordFile != "") && c.Username == "" {
 		return fmt.Errorf("etcd username: is missing while a password is set; give both or none")
+	}
+	if c.TLS != nil {
+		if err := c.TLS.Validate(); err != nil {
+			return fmt.Errorf("etcd tls.%w", err)
+		}
 	}
 	if min(c.DialTimeout, c.RequestTimeout, c.WatchTimeout, c.ResyncInterval) <= 0 {
 		return fmt.Errorf("etcd timeouts: must be positive; leave them out for the defaults")
