@@ -21,15 +21,18 @@ var (
 	errConnection = errors.New("the connection broke")
 )
 
-// session lists and watches over one connection until that fails. Each
-// session has a client of its own: nothing of a connection that failed is left in the
-// next one.
+// session lists and watches over one connection until that fails. It drops the
+// client then: nothing of a connection that failed is left in the next session.
 func (s *Source) session(ctx context.Context) error {
-	client, err := dial(ctx, s.cfg)
+	client, err := s.link.get(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = client.Close() }()
+	defer func() {
+		if ctx.Err() == nil { // at the agent's end the registrar still needs it
+			s.link.drop(client)
+		}
+	}()
 	for {
 		if _, err := s.list(ctx, client); err != nil {
 			return fmt.Errorf("list tasks: %w", err)

@@ -33,9 +33,10 @@ type Status struct {
 // Source is the task.Source of the tasks in etcd. Run is called once; Status
 // and Connected may be called from any goroutine.
 type Source struct {
-	cfg Config
-	log *slog.Logger
-	set *taskSet // belongs to the goroutine of Run
+	cfg  Config
+	log  *slog.Logger
+	link *link
+	set  *taskSet // belongs to the goroutine of Run
 
 	outbox      chan delivery // the newest set that waits for publish; never more than one
 	synced      bool          // etcd was listed since the start; belongs to Run
@@ -60,7 +61,7 @@ func New(cfg Config, log *slog.Logger) (*Source, error) {
 		return nil, err
 	}
 	return &Source{
-		cfg: cfg, log: log, set: newTaskSet(cfg.tasks(), cfg.AllowPaths), outbox: make(chan delivery, 1),
+		cfg: cfg, log: log, link: newLink(cfg), set: newTaskSet(cfg.tasks(), cfg.AllowPaths), outbox: make(chan delivery, 1),
 	}, nil
 }
 
@@ -86,6 +87,8 @@ func (s *Source) updateStatus(change func(*Status)) {
 // Run implements task.Source. The set in the cache is published when etcd
 // does not answer at once.
 func (s *Source) Run(ctx context.Context, publish func(task.Snapshot)) error {
+	s.link.enter()
+	defer func() { _ = s.link.leave() }()
 	fallback := s.loadCache()
 	failed := make(chan struct{})
 	useFallback := sync.OnceFunc(func() { close(failed) })

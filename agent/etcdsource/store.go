@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -31,12 +30,9 @@ type Entry struct {
 // every request has a deadline, and every error is one line with a
 // remedy.
 type Store struct {
-	cfg Config
-	log *slog.Logger
-
-	mu     sync.Mutex
-	client *clientv3.Client // nil: not connected yet
-	cancel context.CancelFunc
+	cfg  Config
+	log  *slog.Logger
+	link *link
 }
 
 // OpenStore returns a store. It uses the fields of cfg that say how to reach
@@ -46,24 +42,13 @@ func OpenStore(cfg Config, log *slog.Logger) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Store{cfg: cfg, log: log}, nil
+	s := &Store{cfg: cfg, log: log, link: newLink(cfg)}
+	s.link.enter()
+	return s, nil
 }
 
-// Close ends the connection.
-func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.client == nil {
-		return nil
-	}
-	client := s.client
-	s.client = nil
-	defer s.cancel()
-	if err := client.Close(); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("close connection to etcd: %w", err)
-	}
-	return nil
-}
+// Close ends the connection. It is called once.
+func (s *Store) Close() error { return s.link.leave() }
 
 // Put stores raw as it is under the task's name and returns what is there
 // then; Version 1 says that it is new. The text is checked for its size only: validate it
@@ -106,9 +91,9 @@ func (s *Store) Get(ctx context.Context, name string) (Entry, error) {
 func (s *Store) List(ctx context.Context) ([]Entry, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	c, err := s.connect(ctx)
+	c, err := s.link.get(ctx)
 	if err != nil {
-		return nil, 0, fmt.Errorf("list tasks: %w", err)
+		return nil, 0, fmt.Errorf("list tasks: %w", explain(s.cfg, err))
 	}
 	resp, err := c.Get(ctx, s.cfg.tasks(), clientv3.WithPrefix())
 	if err != nil {
@@ -146,9 +131,9 @@ func (s *Store) do(ctx context.Context, verb, name string, request func(context.
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	c, err := s.connect(ctx)
+	c, err := s.link.get(ctx)
 	if err != nil {
-		return fmt.Errorf("%s task %q: %w", verb, name, err)
+		return fmt.Errorf("%s task %q: %w", verb, name, explain(s.cfg, err))
 	}
 	err = request(ctx, c, s.cfg.tasks()+name)
 	if errors.Is(err, ErrNotFound) {
@@ -158,32 +143,6 @@ func (s *Store) do(ctx context.Context, verb, name string, request func(context.
 		return fmt.Errorf("%s task %q: %w", verb, name, explain(s.cfg, err))
 	}
 	return nil
-}
-
-// connect returns the client, and dials it if there is none.
-func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.client != nil {
-		return s.client, nil
-	}
-	// The client outlives this request, but its login does not.
-	life, cancel := context.WithCancel(context.Background())
-	stop := context.AfterFunc(ctx, cancel)
-	c, err := dial(life, s.cfg)
-	if !stop() {
-		if err == nil {
-			_ = c.Close()
-		}
-		err = ctx.Err()
-	}
-	if err != nil {
-		cancel()
-		return nil, explain(s.cfg, err)
-	}
-	s.log.Debug("connected to etcd", "endpoints", s.cfg.Endpoints)
-	s.client, s.cancel = c, cancel
-	return c, nil
 }
 
 func (s *Store) entry(kv *mvccpb.KeyValue) Entry {

@@ -1,0 +1,109 @@
+package etcdsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// link is the one connection to etcd that an agent's source and registrar
+// share. It is dialled by whoever needs it first, and closed when the last of
+// its users leaves. Its methods may be called from several goroutines.
+type link struct {
+	cfg  Config
+	turn chan struct{} // holds one token: whose turn it is to dial
+
+	mu     sync.Mutex
+	users  int
+	client *clientv3.Client // nil: not connected
+	cancel context.CancelFunc
+}
+
+func newLink(cfg Config) *link {
+	l := &link{cfg: cfg, turn: make(chan struct{}, 1)}
+	l.turn <- struct{}{}
+	return l
+}
+
+// enter makes the caller a user of the link until it calls leave.
+func (l *link) enter() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.users++
+}
+
+func (l *link) leave() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.users--; l.users > 0 {
+		return nil
+	}
+	return l.closeLocked()
+}
+
+// current returns the client, nil when there is none.
+func (l *link) current() *clientv3.Client {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.client
+}
+
+// get returns the client, and dials it if there is none. ctx bounds the wait
+// for it, not the client.
+func (l *link) get(ctx context.Context) (*clientv3.Client, error) {
+	if c := l.current(); c != nil {
+		return c, nil
+	}
+	select {
+	case <-l.turn:
+		defer func() { l.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if c := l.current(); c != nil {
+		return c, nil
+	}
+	life, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, cancel)
+	c, err := dial(life, l.cfg)
+	if !stop() {
+		if err == nil {
+			_ = c.Close()
+		}
+		err = ctx.Err()
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.client, l.cancel = c, cancel
+	return c, nil
+}
+
+// drop closes a client that has failed, so that the next one begins without
+// anything of it. It does nothing if the client is not the link's any more.
+func (l *link) drop(c *clientv3.Client) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.client == c {
+		_ = l.closeLocked()
+	}
+}
+
+func (l *link) closeLocked() error {
+	if l.client == nil {
+		return nil
+	}
+	client, cancel := l.client, l.cancel
+	l.client, l.cancel = nil, nil
+	defer cancel()
+	if err := client.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("close connection to etcd: %w", err)
+	}
+	return nil
+}
