@@ -40,6 +40,8 @@ const (
 type Options struct {
 	Tasks  []task.Task // tasks given by flags; they run beside those of files and etcd
 	DryRun io.Writer   // not nil: records are written here, and Kafka is never contacted
+	// Version of the program, for the registration in etcd.
+	Version string
 }
 
 // Agent is one running agent. Run is called once; Reload and Addr may be
@@ -54,6 +56,9 @@ type Agent struct {
 	sources    []task.Source
 	files      *filesource.Source
 	etcd       *etcdsource.Source
+	registrar  *etcdsource.Registrar // nil: the agent does not register
+	self       etcdsource.Agent
+	kafka      *kafka.Metrics
 	http       *server
 	scratch    string // state_dir of a dry run, removed at the end
 }
@@ -89,6 +94,9 @@ func New(cfg Config, opts Options, log *slog.Logger) (*Agent, error) {
 	a.buildSupervisor(opts, allow)
 	if a.http, err = newServer(a); err != nil {
 		return nil, errors.Join(err, a.store.Close())
+	}
+	if err := a.openRegistrar(opts); err != nil {
+		return nil, errors.Join(err, a.http.ln.Close(), a.store.Close())
 	}
 	return a, nil
 }
@@ -134,6 +142,7 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 		budget: NewBudget(int(a.cfg.Memory.BufferBytes)), log: a.log,
 		collector: collector.NewMetrics(a.registry), kafka: kafka.NewMetrics(a.registry),
 	}
+	a.kafka = r.kafka
 	if opts.DryRun != nil {
 		r.dryRun = &lockedWriter{w: opts.DryRun}
 	}
@@ -149,7 +158,7 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 			return false, false
 		}
 		return a.etcd.Status().Connected, true
-	}))
+	}, a.registration))
 }
 
 // lockedWriter lets the sinks of all tasks write to one place.
@@ -186,7 +195,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopWork()
 
 	var ground, work sync.WaitGroup // what must outlive the tasks, and the tasks with their sources
-	errs := make(chan error, len(a.sources)+4)
+	errs := make(chan error, len(a.sources)+5)
 	start := func(wg *sync.WaitGroup, ctx context.Context, run func(context.Context) error) {
 		wg.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -199,6 +208,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	start(&ground, base, a.store.Run)
 	if a.watcher != nil {
 		start(&ground, base, a.watcher.Run)
+	}
+	if a.registrar != nil {
+		start(&ground, base, a.registrar.Run)
 	}
 	start(&work, working, a.supervisor.Run)
 	for _, src := range a.sources {

@@ -77,6 +77,8 @@ type EtcdConfig struct {
 	Password     string   `yaml:"password,omitempty" json:"-"`
 	PasswordFile string   `yaml:"password_file,omitempty"` // read at each login; line breaks at its end do not count
 
+	LeaseTTL time.Duration `yaml:"lease_ttl,omitempty"` // how long after its last sign of life the agent's registration stays
+
 	TLS *etcdsource.TLSConfig `yaml:"tls,omitempty"` // nil: the system's authorities for https, plain text for the rest
 }
 
@@ -197,6 +199,7 @@ func (c *Config) SetDefaults() {
 	setDefault(&c.CheckpointInterval, DefaultCheckpointInterval)
 	if c.Tasks.Etcd != nil {
 		setDefault(&c.Tasks.Etcd.Prefix, DefaultEtcdPrefix)
+		setDefault(&c.Tasks.Etcd.LeaseTTL, etcdsource.DefaultLeaseTTL)
 		c.Tasks.Etcd.Prefix = strings.TrimRight(c.Tasks.Etcd.Prefix, "/")
 	}
 	c.Kafka.SetDefaults()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 
+	"logferry/agent/etcdsource"
 	"logferry/agent/task"
 )
 
@@ -144,6 +145,9 @@ func (c *Config) validateEtcd() error {
 		return c.fault("tasks.etcd.username", "a password is set but no username; set both or neither")
 	case e.Username != "" && e.Password == "" && e.PasswordFile == "":
 		return c.fault("tasks.etcd.username", "a username is set but no password; set password or password_file")
+	}
+	if e.LeaseTTL < etcdsource.MinLeaseTTL || e.LeaseTTL > etcdsource.MaxLeaseTTL {
+		return c.fault("tasks.etcd.lease_ttl", "%s is out of bounds; write something from %s to %s", e.LeaseTTL, etcdsource.MinLeaseTTL, etcdsource.MaxLeaseTTL)
 	}
 	return c.validateEtcdTLS(e)
 }

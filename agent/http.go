@@ -35,6 +35,7 @@ func newServer(a *Agent) (*server, error) {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /api/v1/agent", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.view()) })
 	mux.HandleFunc("GET /api/v1/tasks", s.tasks)
 	mux.HandleFunc("GET /api/v1/files", s.files)
 	mux.HandleFunc("GET /{$}", s.page)
@@ -152,16 +153,18 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!doctype html>
 td,th{text-align:left;padding:.3em .8em;border-bottom:1px solid #ddd}td.n{text-align:right}.failing,.refused{color:#b00}</style>
 <h1>logferry {{.ID}}</h1>
 <p>{{if .NotReady}}<b class="failing">not ready</b>: {{range .NotReady}}{{.}} {{end}}{{else}}ready{{end}}</p>
+{{with .Clash}}<p><b class="failing">another agent has the same id</b>: it runs on {{.Host}} {{.HTTP}}; give each agent an id of its own</p>{{end}}
 <table><tr><th>task<th>state<th>topic<th>source<th>files<th>lag, bytes<th>lag, s<th>
 {{range .Tasks}}<tr><td><a href="/api/v1/files?task={{.Name}}">{{.Name}}</a><td class="{{.State}}">{{.State}}<td>{{with .Task}}{{.Topic}}{{end}}<td>{{.Source}}
 <td class="n">{{.Files}}<td class="n">{{.LagBytes}}<td class="n">{{printf "%.1f" .LagSeconds}}<td>{{.Error}}
 {{else}}<tr><td colspan="8">no tasks{{end}}</table>
-<p><a href="/metrics">metrics</a> · <a href="/api/v1/tasks">tasks</a> · <a href="/api/v1/files">files</a> · <a href="/readyz">readyz</a></p>
+<p><a href="/metrics">metrics</a> · <a href="/api/v1/agent">agent</a> · <a href="/api/v1/tasks">tasks</a> · <a href="/api/v1/files">files</a> · <a href="/readyz">readyz</a></p>
 </html>
 `))
 
 func (s *server) page(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	_ = pageTemplate.Execute(w, map[string]any{"ID": s.a.cfg.ID, "Tasks": s.a.supervisor.Tasks(), "NotReady": s.a.notReady()})
+	reg, _ := s.a.registration()
+	_ = pageTemplate.Execute(w, map[string]any{"Clash": reg.Clash, "ID": s.a.cfg.ID, "Tasks": s.a.supervisor.Tasks(), "NotReady": s.a.notReady()})
 }

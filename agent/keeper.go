@@ -163,11 +163,11 @@ type TaskStatus struct {
 	Name     string     `json:"name"`
 	Source   string     `json:"source"`
 	State    TaskState  `json:"state"`
-	Error    string     `json:"error,omitempty"`   // what is wrong now, or why the newest version was refused; with its remedy
-	Refused  bool       `json:"refused,omitempty"` // the newest version was refused; what runs is the last good one
-	Revision int64      `json:"revision,omitempty"`
-	Started  time.Time  `json:"started,omitzero"` // when the version that runs was started
-	Task     *task.Task `json:"task,omitempty"`   // what runs
+	Error    string     `json:"error,omitempty"`    // what is wrong now, or why the newest version was refused; with its remedy
+	Refused  bool       `json:"refused,omitempty"`  // the newest version was refused; what runs is the last good one
+	Revision int64      `json:"revision,omitempty"` // of etcd, that wrote what runs
+	Started  time.Time  `json:"started,omitzero"`   // when the version that runs was started
+	Task     *task.Task `json:"task,omitempty"`     // what runs
 
 	Files         int     `json:"files"`
 	LagBytes      int64   `json:"lag_bytes"`
@@ -200,7 +200,9 @@ func (s *Supervisor) Tasks() []TaskStatus {
 	return out
 }
 
-func (k *keeper) status() TaskStatus {
+// brief returns what can be said without a look at the files, and the pipeline
+// that runs, if one does.
+func (k *keeper) brief() (TaskStatus, *pipeline) {
 	k.mu.Lock()
 	p := k.running
 	st := TaskStatus{Name: k.name, State: k.state, Error: k.err, Started: k.started, Source: k.version.source, Revision: k.version.revision}
@@ -210,13 +212,21 @@ func (k *keeper) status() TaskStatus {
 	}
 	k.mu.Unlock()
 	if p == nil {
-		return st
+		return st, nil
 	}
 	if err := p.sink.Err(); err != nil {
 		st.Error = err.Error()
 		if st.State == TaskRunning {
 			st.State = TaskFailing
 		}
+	}
+	return st, p
+}
+
+func (k *keeper) status() TaskStatus {
+	st, p := k.brief()
+	if p == nil {
+		return st
 	}
 	st.BufferedBytes = p.account.Used()
 	st.files, st.ignored = p.collect.Files(), p.collect.Refused()

@@ -3,6 +3,7 @@ package agent
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"logferry/agent/etcdsource"
 	"logferry/collector"
 )
 
@@ -11,16 +12,17 @@ import (
 type stateMetrics struct {
 	supervisor *Supervisor
 	etcd       func() (connected bool, configured bool)
+	fleet      func() (reg etcdsource.Registration, configured bool)
 
-	lagBytes, oldestUnacked, files, buffered, taskInfo, tasks, reloadOK, etcdConnected *prometheus.Desc
+	lagBytes, oldestUnacked, files, buffered, taskInfo, tasks, reloadOK, etcdConnected, registered, idClash *prometheus.Desc
 }
 
-func newStateMetrics(s *Supervisor, etcd func() (bool, bool)) *stateMetrics {
+func newStateMetrics(s *Supervisor, etcd func() (bool, bool), fleet func() (etcdsource.Registration, bool)) *stateMetrics {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("logferry_"+name, help, labels, nil)
 	}
 	return &stateMetrics{
-		supervisor: s, etcd: etcd,
+		supervisor: s, etcd: etcd, fleet: fleet,
 		lagBytes:      desc("lag_bytes", "Bytes in the collected files that are not yet delivered.", "task"),
 		oldestUnacked: desc("oldest_unacked_seconds", "For how long the oldest bytes that are not yet delivered have been so.", "task"),
 		files:         desc("files", "Collected files by state.", "task", "state"),
@@ -29,12 +31,14 @@ func newStateMetrics(s *Supervisor, etcd func() (bool, bool)) *stateMetrics {
 		tasks:         desc("tasks", "Tasks by state.", "state"),
 		reloadOK:      desc("config_last_reload_successful", "1 when the newest version of every task was taken, 0 when one was refused."),
 		etcdConnected: desc("etcd_connected", "1 while the tasks in etcd are being followed."),
+		registered:    desc("etcd_registered", "1 while the agent is registered in etcd."),
+		idClash:       desc("etcd_id_clash", "1 while another agent is registered under the same id."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *stateMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.lagBytes, m.oldestUnacked, m.files, m.buffered, m.taskInfo, m.tasks, m.reloadOK, m.etcdConnected} {
+	for _, d := range []*prometheus.Desc{m.lagBytes, m.oldestUnacked, m.files, m.buffered, m.taskInfo, m.tasks, m.reloadOK, m.etcdConnected, m.registered, m.idClash} {
 		ch <- d
 	}
 }
@@ -68,6 +72,10 @@ func (m *stateMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.reloadOK, boolValue(m.supervisor.ReloadOK()))
 	if connected, configured := m.etcd(); configured {
 		gauge(m.etcdConnected, boolValue(connected))
+	}
+	if reg, configured := m.fleet(); configured {
+		gauge(m.registered, boolValue(reg.Registered))
+		gauge(m.idClash, boolValue(reg.Clash != nil))
 	}
 }
 

@@ -41,7 +41,7 @@ type refusal struct {
 type want struct {
 	task     task.Task
 	source   string
-	revision int64
+	revision int64 // of etcd, that wrote it; 0: it is not from there
 }
 
 // NewSupervisor makes a supervisor for the sources named in order: when two
@@ -139,7 +139,7 @@ func (s *Supervisor) desiredLocked() (map[string]want, map[string]refusal) {
 				refused[t.Name] = r
 				continue
 			}
-			desired[t.Name] = want{task: t, source: source, revision: snap.Revision}
+			desired[t.Name] = want{task: t, source: source, revision: snap.Revisions[t.Name]}
 		}
 	}
 	return desired, refused

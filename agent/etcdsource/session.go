@@ -70,8 +70,12 @@ func (s *Source) list(ctx context.Context, client *clientv3.Client) (bool, error
 	before := s.set.refusals()
 	changed := s.set.replace(values, resp.Header.Revision)
 	s.logRefusals(before)
-	s.updateStatus(func(st *Status) { st.Revision, st.Synced = s.set.revision, time.Now() })
-	if changed || !s.synced || s.cacheFailed.Load() {
+	due := changed || !s.synced || s.cacheFailed.Load()
+	s.mu.Lock()
+	s.status.Revision, s.status.Synced = s.set.revision, time.Now()
+	s.unsent = s.unsent || due
+	s.mu.Unlock()
+	if due {
 		s.synced = true
 		s.deliver()
 	}
@@ -179,11 +183,14 @@ func (w *watcher) take(resp clientv3.WatchResponse) error {
 		}
 		changed = set.put(name, value{raw: ev.Kv.Value, rev: ev.Kv.ModRevision}) || changed
 	}
+	w.s.mu.Lock()
+	w.s.status.Revision = set.revision
+	w.s.unsent = w.s.unsent || changed
+	w.s.mu.Unlock()
 	if !changed {
 		return nil
 	}
 	w.s.logRefusals(before)
-	w.s.updateStatus(func(st *Status) { st.Revision = set.revision })
 	if w.pending.IsZero() {
 		w.pending = time.Now()
 	}

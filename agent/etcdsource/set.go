@@ -48,7 +48,7 @@ func (s *taskSet) put(name string, v value) bool {
 	case wasGood && bytes.Equal(good.raw, v.raw):
 		s.good[name] = goodTask{v, good.task}
 		delete(s.bad, name)
-		return wasBad
+		return wasBad || good.rev != v.rev
 	case wasBad && bad.rev == v.rev && bytes.Equal(bad.raw, v.raw):
 		return false
 	}
@@ -100,9 +100,10 @@ func (s *taskSet) names() map[string]bool {
 }
 
 func (s *taskSet) snapshot() task.Snapshot {
-	snap := task.Snapshot{Revision: s.revision}
+	snap := task.Snapshot{Revision: s.revision, Revisions: make(map[string]int64, len(s.good))}
 	for _, name := range slices.Sorted(maps.Keys(s.good)) {
 		snap.Tasks = append(snap.Tasks, s.good[name].task)
+		snap.Revisions[name] = s.good[name].rev
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.bad)) {
 		snap.Refused = append(snap.Refused, s.bad[name].refusal)

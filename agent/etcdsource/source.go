@@ -42,12 +42,17 @@ type Source struct {
 	synced      bool          // etcd was listed since the start; belongs to Run
 	cacheFailed atomic.Bool
 
-	mu     sync.Mutex
-	status Status
+	mu        sync.Mutex
+	status    Status
+	unsent    bool  // changes wait for the next delivery
+	sent      int   // deliveries made
+	published int   // deliveries handed on, by their number
+	applied   int64 // revision of the last one
 }
 
 // delivery is one snapshot on its way to publish and to the cache.
 type delivery struct {
+	number   int // counted from 1; 0: from the cache
 	snapshot task.Snapshot
 	cache    *cacheBody // nil: the cache holds it already
 }
@@ -77,6 +82,17 @@ func (s *Source) Status() Status {
 
 // Connected reports whether changes in etcd are seen at once.
 func (s *Source) Connected() bool { return s.Status().Connected }
+
+// Applied returns the revision up to which everything that concerns this agent
+// was handed on; 0: nothing yet.
+func (s *Source) Applied() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.unsent && s.sent > 0 && s.published == s.sent {
+		return s.status.Revision
+	}
+	return s.applied
+}
 
 func (s *Source) updateStatus(change func(*Status)) {
 	s.mu.Lock()
@@ -148,6 +164,9 @@ func (s *Source) publishLoop(ctx context.Context, fallback *delivery, failed <-c
 			}
 		}
 		publish(d.snapshot)
+		s.mu.Lock()
+		s.published, s.applied = d.number, d.snapshot.Revision
+		s.mu.Unlock()
 	}
 }
 
@@ -162,8 +181,13 @@ func (s *Source) send(d delivery) {
 
 // deliver publishes the set as it is now.
 func (s *Source) deliver() {
+	s.mu.Lock()
+	s.unsent = false
+	s.sent++
+	number := s.sent
+	s.mu.Unlock()
 	body := s.set.export()
-	s.send(delivery{s.set.snapshot(), &body})
+	s.send(delivery{number, s.set.snapshot(), &body})
 }
 
 // loadCache fills the set from the cache; nil if there is none.

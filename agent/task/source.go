@@ -8,6 +8,9 @@ type Snapshot struct {
 	// Revision is the etcd revision that the set was read at; 0 for sources
 	// that have none.
 	Revision int64
+	// Revisions holds, by name, the etcd revision that wrote each of Tasks; nil
+	// for sources that have none.
+	Revisions map[string]int64
 	// Tasks is sorted by name, each valid. A task whose newest version was
 	// refused stands here in its last good version.
 	Tasks []Task

@@ -87,7 +87,7 @@ func (a *app) runAgent(cmd *cobra.Command, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	opts := agent.Options{Tasks: tasks}
+	opts := agent.Options{Tasks: tasks, Version: buildVersion()}
 	if f.dryRun {
 		dir, err := os.MkdirTemp("", "logferry-dry-run-")
 		if err != nil {

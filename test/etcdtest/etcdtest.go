@@ -83,6 +83,14 @@ func (c *Cluster) Stop(t testing.TB, member int) {
 	}
 }
 
+// Wipe removes the data of a member that is stopped.
+func (c *Cluster) Wipe(t testing.TB, member int) {
+	t.Helper()
+	if err := c.Cluster.Wipe(member); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Restart starts members that are stopped, on their data and ports, and
 // returns when they serve.
 func (c *Cluster) Restart(t testing.TB, members ...int) {

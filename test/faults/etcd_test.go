@@ -117,7 +117,7 @@ func (e *etcdWorld) sum(topics ...string) {
 	require.NoError(e, rep.Err(0))
 }
 
-var etcdScenarios = slices.Concat(sourceScenarios, loginScenarios)
+var etcdScenarios = slices.Concat(sourceScenarios, loginScenarios, leaseScenarios)
 
 // sourceScenarios are about the tasks that the agent takes from etcd.
 var sourceScenarios = []scenario{

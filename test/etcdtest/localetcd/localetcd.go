@@ -190,6 +190,21 @@ func (c *Cluster) Stop(i int) error {
 	return nil
 }
 
+// Wipe removes the data of a member that is stopped. It makes sense for a
+// cluster of one: an etcd that has lost everything.
+func (c *Cluster) Wipe(i int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, err := c.member(i)
+	if err != nil {
+		return err
+	}
+	if m.etcd != nil {
+		return fmt.Errorf("wipe etcd member %d: it is running", i)
+	}
+	return os.RemoveAll(m.dir)
+}
+
 // Restart starts members that are stopped, on their data and ports, and
 // returns when they serve. Members that can only reach a quorum together must
 // be named in one call. When it fails, the members it named are stopped.

@@ -1,0 +1,67 @@
+package etcdsource
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAReportStaysWithinItsSize(t *testing.T) {
+	for _, c := range []struct {
+		tasks, errorBytes int
+		omitted           bool
+	}{{0, 0, false}, {3, 100_000, false}, {60, 5000, false}, {150, 2, false}, {2000, 300, true}} {
+		r := Report{ID: "a", At: time.Now()}
+		for i := range c.tasks {
+			tr := TaskReport{Name: fmt.Sprintf("task-%05d", i), State: "running"}
+			if i%10 == 0 {
+				tr.State, tr.Error = "failing", strings.Repeat("é", c.errorBytes/2)
+			}
+			r.Tasks = append(r.Tasks, tr)
+		}
+		data, err := r.encode()
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(data), maxReportBytes)
+		require.True(t, utf8.Valid(data))
+		var got Report
+		require.NoError(t, json.Unmarshal(data, &got))
+		require.Equal(t, c.tasks, len(got.Tasks)+got.Omitted)
+		require.Equal(t, c.omitted, got.Omitted > 0, "%d tasks", c.tasks)
+		require.Equal(t, c.tasks, got.States["running"]+got.States["failing"])
+		require.IsIncreasing(t, append([]string{""}, names(got.Tasks)...))
+		if c.omitted {
+			require.Equal(t, "failing", got.Tasks[0].State, "those in trouble stay")
+		}
+	}
+}
+
+func names(tasks []TaskReport) []string {
+	var out []string
+	for _, t := range tasks {
+		out = append(out, t.Name)
+	}
+	return out
+}
+
+func TestATextIsCutBetweenCharacters(t *testing.T) {
+	require.Equal(t, "abc", cut("abc", 3))
+	require.Equal(t, "é…", cut("éééé", 6))
+	require.Equal(t, "a…", cut("aéééé", 5))
+}
+
+func TestReportsOfChangedStatesComeInABurstAndThenSlowly(t *testing.T) {
+	b, now := bucket{left: reportBurst}, time.Now()
+	b.filled = now
+	for range reportBurst {
+		require.True(t, b.take(now))
+	}
+	require.False(t, b.take(now.Add(reportRefill-1)))
+	require.True(t, b.take(now.Add(reportRefill)))
+	require.False(t, b.take(now.Add(reportRefill)))
+	require.True(t, b.take(now.Add(time.Hour)))
+}

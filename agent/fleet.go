@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"logferry/agent/etcdsource"
+	"logferry/sink/kafka"
+)
+
+// openRegistrar prepares what this agent tells the fleet through etcd.
+func (a *Agent) openRegistrar(opts Options) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("ask for the host name: %w", err)
+	}
+	a.self = etcdsource.Agent{
+		ID: a.cfg.ID, Host: host, Version: opts.Version, Labels: a.cfg.Labels,
+		Started: time.Now().UTC().Truncate(time.Second), HTTP: reachable(a.Addr().String(), host), Instance: a.instance(),
+	}
+	if a.etcd == nil || opts.DryRun != nil { // what is only shown must not be taken for an agent that ships
+		return nil
+	}
+	a.registrar, err = etcdsource.NewRegistrar(a.etcd, etcdsource.RegistrarConfig{
+		Agent: a.self, LeaseTTL: a.cfg.Tasks.Etcd.LeaseTTL, Tasks: a.reports, Digest: a.supervisor.Digest,
+	}, a.log)
+	return err
+}
+
+// reachable names the host where the agent listens on all its addresses.
+func reachable(address, host string) string {
+	ip, port, err := net.SplitHostPort(address)
+	if err == nil && net.ParseIP(ip).IsUnspecified() {
+		return net.JoinHostPort(host, port)
+	}
+	return address
+}
+
+var instancePattern = regexp.MustCompile(`^[0-9a-f]{16}$`)
+
+// instance returns a word that stays the same over restarts with one
+// state_dir. Without it, what a killed agent left in etcd counts as another
+// agent until its lease ends.
+func (a *Agent) instance() string {
+	path := filepath.Join(a.cfg.StateDir, "instance")
+	if data, err := os.ReadFile(path); err == nil && instancePattern.Match(data) {
+		return string(data)
+	}
+	var word [8]byte
+	_, _ = rand.Read(word[:]) // never fails
+	text := hex.EncodeToString(word[:])
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		a.log.Warn("cannot keep this agent's instance, a restart will wait for its old lease; check state_dir", "error", err)
+	}
+	return text
+}
+
+// reports says what the tasks do, for the fleet.
+func (a *Agent) reports() []etcdsource.TaskReport {
+	now, acked := time.Now(), map[string]kafka.Acked{}
+	if a.kafka != nil {
+		acked = a.kafka.Acked()
+	}
+	var out []etcdsource.TaskReport
+	for _, t := range a.supervisor.Tasks() {
+		r := etcdsource.TaskReport{
+			Name: t.Name, State: string(t.State), Revision: t.Revision, Error: t.Error, Refused: t.Refused,
+			Files: t.Files, Records: acked[t.Name].Records, Bytes: acked[t.Name].Bytes,
+			LagBytes: t.LagBytes, LagSeconds: math.Round(t.LagSeconds*10) / 10,
+		}
+		if t.LagSeconds > 0 {
+			r.OldestUnacked = now.Add(-time.Duration(t.LagSeconds * float64(time.Second))).UTC().Truncate(time.Second)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// registration returns how the agent stands in etcd; false when it does not
+// register.
+func (a *Agent) registration() (etcdsource.Registration, bool) {
+	if a.registrar == nil {
+		return etcdsource.Registration{}, false
+	}
+	return a.registrar.Status(), true
+}
+
+// agentView is what the API says of the agent itself.
+type agentView struct {
+	etcdsource.Agent
+	Etcd         *etcdsource.Status       `json:"etcd,omitempty"`
+	Registration *etcdsource.Registration `json:"registration,omitempty"`
+}
+
+func (a *Agent) view() agentView {
+	v := agentView{Agent: a.self}
+	if a.etcd != nil {
+		st := a.etcd.Status()
+		v.Etcd, v.Revision = &st, a.etcd.Applied()
+	}
+	if reg, ok := a.registration(); ok {
+		v.Registration = &reg
+	}
+	return v
+}
+
+var digestSeed = maphash.MakeSeed()
+
+// Digest returns a number that changes with the state, error or revision of
+// any task. It looks at no file.
+func (s *Supervisor) Digest() uint64 {
+	s.mu.Lock()
+	keepers := slices.Collect(maps.Values(s.keepers))
+	var sum uint64 // of all tasks: their order does not count
+	for name, r := range s.refused {
+		sum += maphash.String(digestSeed, strings.Join([]string{"refused", name, r.Origin, r.Error}, "\x00"))
+	}
+	s.mu.Unlock()
+	for _, k := range keepers {
+		st, _ := k.brief()
+		sum += maphash.String(digestSeed, strings.Join([]string{st.Name, string(st.State), st.Error, strconv.FormatInt(st.Revision, 10)}, "\x00"))
+	}
+	return sum
+}

@@ -1,0 +1,48 @@
+package kafka
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// Acked is what Kafka has acknowledged for one task.
+type Acked struct {
+	Records uint64
+	Bytes   uint64 // of the records' values
+}
+
+// Acked returns what was acknowledged since the start, by task.
+func (m *Metrics) Acked() map[string]Acked {
+	out := map[string]Acked{}
+	each(m.ackedRecords, func(task string, n uint64) {
+		a := out[task]
+		a.Records += n
+		out[task] = a
+	})
+	each(m.ackedBytes, func(task string, n uint64) {
+		a := out[task]
+		a.Bytes += n
+		out[task] = a
+	})
+	return out
+}
+
+// each visits the counters of all tasks.
+func each(v *prometheus.CounterVec, visit func(task string, n uint64)) {
+	series := make(chan prometheus.Metric)
+	go func() {
+		v.Collect(series)
+		close(series)
+	}()
+	for s := range series {
+		var m dto.Metric
+		if s.Write(&m) != nil {
+			continue
+		}
+		for _, label := range m.GetLabel() {
+			if label.GetName() == "task" {
+				visit(label.GetValue(), uint64(m.GetCounter().GetValue()))
+			}
+		}
+	}
+}
