@@ -65,16 +65,32 @@ type State struct {
 	Tail    Sum       `json:"tail"`           // the bytes just before Offset
 	Updated time.Time `json:"updated"`        // when Offset last moved
 	Done    bool      `json:"done,omitempty"` // rotated away and read to its end
+
+	// Of a compressed file: its format, and a moment in Unix nanoseconds at or before which the
+	// file that was compressed was created. Offset, Head and Tail are of the bytes that were compressed.
+	Packed string `json:"packed,omitempty"`
+	Since  int64  `json:"since,omitempty"`
+	// Elsewhere lists the directories outside of the path's own to which generations were moved.
+	Elsewhere []string `json:"elsewhere,omitempty"`
 }
 
-const stateVersion = 1
+const (
+	stateVersion = 1
+	// packedVersion keeps a program that does not know compressed files from
+	// reading one as it stands.
+	packedVersion = 2
+)
 
 func encodeState(s State) ([]byte, error) {
 	b, err := json.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("encode checkpoint of %s: %w", s.Path, err)
 	}
-	return append([]byte{stateVersion}, b...), nil
+	version := byte(stateVersion)
+	if s.Packed != "" {
+		version = packedVersion
+	}
+	return append([]byte{version}, b...), nil
 }
 
 // decodeState reads a stored value: one version byte, then JSON.
@@ -83,8 +99,8 @@ func decodeState(b []byte) (State, error) {
 	if len(b) == 0 {
 		return s, errors.New("empty checkpoint value")
 	}
-	if b[0] != stateVersion {
-		return s, fmt.Errorf("checkpoint value of version %d, this program knows %d", b[0], stateVersion)
+	if b[0] != stateVersion && b[0] != packedVersion {
+		return s, fmt.Errorf("checkpoint value of version %d, this program knows %d", b[0], packedVersion)
 	}
 	if err := json.Unmarshal(b[1:], &s); err != nil {
 		return s, fmt.Errorf("decode checkpoint value: %w", err)
@@ -92,6 +108,9 @@ func decodeState(b []byte) (State, error) {
 	if s.Offset < 0 || s.Head.Len < 0 || s.Head.Len > maxSumBytes ||
 		s.Tail.Len < 0 || s.Tail.Len > maxSumBytes || int64(s.Tail.Len) > s.Offset {
 		return s, fmt.Errorf("checkpoint value of %s is out of range", s.Path)
+	}
+	if len(s.Elsewhere) == 0 {
+		s.Elsewhere = nil
 	}
 	return s, nil
 }

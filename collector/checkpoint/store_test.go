@@ -290,7 +290,7 @@ func TestAValueThatCannotBeReadIsLeftOutAndReported(t *testing.T) {
 func TestStoredValuesThatMakeNoSenseAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                       "empty checkpoint value",
-		"\x02{}":                                 "checkpoint value of version 2, this program knows 1",
+		"\x03{}":                                 "checkpoint value of version 3, this program knows 2",
 		"\x01{":                                  "decode checkpoint value: ",
 		"\x01[]":                                 "decode checkpoint value: ",
 		"\x01{\"offset\":-1}":                    "out of range",

@@ -23,8 +23,11 @@ func (f *File) CopyOf(s checkpoint.State) bool {
 	if s.Head.Len == 0 && s.Tail.Len == 0 {
 		return false // nothing is known of it
 	}
-	size, _, err := f.Stat()
-	if err != nil || !f.holds(s.Head, 0) {
+	if !f.holds(s.Head, 0) {
+		return false
+	}
+	size, err := f.sizeUpTo(s.Offset)
+	if err != nil {
 		return false
 	}
 	if size < s.Offset {
@@ -35,7 +38,7 @@ func (f *File) CopyOf(s checkpoint.State) bool {
 
 // holds reports whether the bytes at an offset are those that a sum was made of.
 func (f *File) holds(want checkpoint.Sum, at int64) bool {
-	got, ok := sumRange(f.fd, at, want.Len)
+	got, ok := f.sum(at, want.Len)
 	return want.Len == 0 || (ok && got == want)
 }
 
@@ -45,7 +48,7 @@ func (f *File) Begins(head checkpoint.Sum) bool { return f.holds(head, 0) }
 // GoOnAt begins a copy where a stored state says that the original was
 // delivered to, or at its end if it is shorter.
 func (f *File) GoOnAt(s checkpoint.State) {
-	size, _, _ := f.Stat()
+	size, _ := f.sizeUpTo(s.Offset)
 	f.SeekTo(min(s.Offset, size))
 }
 
@@ -53,7 +56,7 @@ func (f *File) GoOnAt(s checkpoint.State) {
 // stopped. What of old is read and not yet acknowledged is now proven by f:
 // after a crash it is read again from the copy. old is to be Reset.
 func (f *File) TakeOver(old *File) {
-	size, _, _ := f.Stat()
+	size, _ := f.sizeUpTo(old.off)
 	f.SeekTo(min(old.off, size))
 	tracker := old.trackerNow()
 	f.mu.Lock()
@@ -68,6 +71,9 @@ func (f *File) TakeOver(old *File) {
 // Truncated reports whether the open file is no longer what was read of it,
 // by its size and its first bytes.
 func (f *File) Truncated() bool {
+	if f.packed != nil {
+		return false
+	}
 	size, _, err := f.Stat()
 	f.mu.Lock()
 	defer f.mu.Unlock()

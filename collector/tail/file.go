@@ -57,6 +57,7 @@ type Deps struct {
 	Read           func(b *record.Batch, raw int) // told of each batch that was read, with the bytes it accounts for
 	Acked          func(b *record.Batch)          // told of each batch that was resolved
 	Long           func(cut, dropped int)         // told of lines longer than the bound
+	Ending         <-chan struct{}                // ends the search through a compressed file
 }
 
 // Info is what one look at a name shows.
@@ -96,6 +97,10 @@ type File struct {
 	rotated bool
 	gone    bool // its last mark is made
 
+	packed *archive // nil for a plain file; only the reader touches it
+	ends   []endSum // of a compressed file; guarded by mu
+	since  int64    // of a compressed file: see SetSince
+
 	heir  *File // took over what was read before a truncation
 	short bool  // it ends before the offset that it took over
 }
@@ -103,13 +108,21 @@ type File struct {
 // Open opens the regular file at path and starts at its beginning. src.File is
 // filled in by the caller from ID later; see SetSource.
 func Open(path string, deps *Deps) (*File, error) {
+	f, err := newFile(path, deps)
+	if err != nil {
+		return nil, err
+	}
+	f.refreshSums()
+	return f, nil
+}
+
+func newFile(path string, deps *Deps) (*File, error) {
 	f := &File{deps: deps, fd: -1, path: path, moved: time.Now()}
 	if err := f.open(); err != nil {
 		return nil, err
 	}
 	f.birth = birthTime(f.fd)
 	f.tracker = checkpoint.NewTracker(0)
-	f.refreshSums()
 	return f, nil
 }
 
@@ -250,6 +263,7 @@ func (f *File) SeekTo(off int64) {
 	f.loadGuard()
 	f.mu.Lock()
 	f.tracker = checkpoint.NewTracker(off)
+	f.noteEndLocked()
 	f.refreshSumsLocked()
 	f.mu.Unlock()
 }
@@ -283,6 +297,7 @@ func (f *File) Close() {
 		return
 	}
 	f.refreshSumsLocked()
+	f.Rest()
 	_ = unix.Close(f.fd)
 	f.fd = -1
 }
@@ -300,10 +315,16 @@ func (f *File) Reopen() error {
 	if err := f.open(); err != nil {
 		return err
 	}
+	if f.packed != nil {
+		f.packed.fd = f.fd
+	}
 	if f.birth != 0 && birthTime(f.fd) != f.birth {
 		_ = unix.Close(f.fd)
 		f.fd = -1
 		return ErrOther
+	}
+	if f.packed != nil {
+		return nil // nobody writes to it
 	}
 	if f.head.Len > 0 && f.size >= int64(f.head.Len) && !f.holdsLocked(f.head, 0) ||
 		f.tail.Len > 0 && f.size >= f.tailAt && !f.holdsLocked(f.tail, f.tailAt-int64(f.tail.Len)) {
@@ -315,7 +336,7 @@ func (f *File) Reopen() error {
 // holdsLocked reports whether the bytes at an offset are those that a sum was
 // made of. A range that cannot be read is no proof of the contrary.
 func (f *File) holdsLocked(want checkpoint.Sum, at int64) bool {
-	got, ok := sumRange(f.fd, at, want.Len)
+	got, ok := f.sum(at, want.Len)
 	return !ok || got == want
 }
 
@@ -349,7 +370,10 @@ func (f *File) Stat() (size int64, linked bool, err error) {
 		return 0, false, fmt.Errorf("stat %s: %w", f.path, err)
 	}
 	f.size = st.Size
-	return st.Size, st.Nlink > 0, nil
+	if f.packed != nil {
+		f.size = f.packed.size(st.Size)
+	}
+	return f.size, st.Nlink > 0, nil
 }
 
 // Offset is where the next batch begins. Only the reader may ask.

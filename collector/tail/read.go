@@ -19,6 +19,7 @@ func (f *File) Read(ctx context.Context) (*record.Batch, error) {
 	for {
 		want, err := f.blockSize()
 		if err != nil || want == 0 {
+			f.settle()
 			return nil, err
 		}
 		if f.scan-f.off > int64(f.deps.Frame.MaxBytes) {
@@ -64,7 +65,7 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 		return nil, false, err
 	}
 	blk := f.deps.Pool.get(want)
-	n, err := pread(f.fd, blk.data[:want], f.off-int64(guard))
+	n, err := f.pread(blk.data[:want], f.off-int64(guard))
 	if err == nil && (n < guard || !bytes.Equal(f.guard, blk.data[:guard])) {
 		err = ErrTruncated
 	}
@@ -103,16 +104,19 @@ const guardBytes = 64
 func (f *File) loadGuard() {
 	n := min(f.off, guardBytes)
 	f.guard = append(f.guard[:0], make([]byte, n)...)
-	if m, err := preadFull(f.fd, f.guard, f.off-n); err != nil || m < len(f.guard) {
+	if m, err := f.preadFull(f.guard, f.off-n); err != nil || m < len(f.guard) {
 		f.guard = f.guard[:0]
 	}
 }
 
 // verifyGuard looks whether they are still there.
 func (f *File) verifyGuard() error {
+	if f.packed != nil {
+		return nil // nobody writes to it
+	}
 	var buf [guardBytes]byte
 	got := buf[:len(f.guard)]
-	if n, err := preadFull(f.fd, got, f.off-int64(len(got))); err != nil {
+	if n, err := f.preadFull(got, f.off-int64(len(got))); err != nil {
 		return fmt.Errorf("read %s at offset %d: %w", f.path, f.off, err)
 	} else if n < len(got) || !bytes.Equal(got, f.guard) {
 		return ErrTruncated
@@ -133,7 +137,7 @@ func (f *File) readLong(ctx context.Context) (*record.Batch, error) {
 	scratch := f.deps.Pool.get(BlockBytes)
 	defer f.drop(scratch, BlockBytes)
 	for ctx.Err() == nil {
-		n, err := pread(f.fd, scratch.data[:BlockBytes], f.scan)
+		n, err := f.pread(scratch.data[:BlockBytes], f.scan)
 		if err != nil {
 			return nil, fmt.Errorf("read %s at offset %d: %w", f.path, f.scan, err)
 		}
@@ -171,7 +175,7 @@ func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
 	size := classSize(want)
 	f.deps.Budget.Charge(size)
 	blk := f.deps.Pool.get(want)
-	n, err := preadFull(f.fd, blk.data[:want], f.off)
+	n, err := f.preadFull(blk.data[:want], f.off)
 	if err == nil && n < want {
 		err = ErrTruncated
 	}
@@ -197,6 +201,7 @@ func (f *File) drop(blk *block, acquired int) {
 func (f *File) emit(blk *block, start int64, acquired int) *record.Batch {
 	extra := len(blk.Records) * (recordBytes + f.deps.RecordOverhead)
 	f.deps.Budget.Charge(extra)
+	f.noteEnd()
 	now := time.Now()
 	blk.file = f
 	blk.tracker = f.trackerNow()

@@ -49,6 +49,7 @@ func (f *File) MarkDone() {
 	defer f.mu.Unlock()
 	f.done, f.gone = true, true
 	f.Mark()
+	f.reportDamage()
 }
 
 // Checkpoint implements checkpoint.Source.
@@ -58,7 +59,10 @@ func (f *File) Checkpoint() checkpoint.State {
 	f.refreshSumsLocked()
 	s := checkpoint.State{
 		Path: f.src.Path, Offset: f.tracker.Committed(), Birth: f.birth,
-		Head: f.head, Updated: f.moved, Done: f.done,
+		Head: f.head, Updated: f.moved, Done: f.done, Since: f.since,
+	}
+	if f.packed != nil {
+		s.Packed = f.packed.kind
 	}
 	if f.short {
 		s.Offset = min(s.Offset, f.size)
@@ -80,6 +84,10 @@ func (f *File) refreshSums() {
 // looked at after the tail: once other bytes stand there, the file was truncated, and both
 // stay what they were, to find its copy by.
 func (f *File) refreshSumsLocked() {
+	if f.packed != nil {
+		f.refreshEndsLocked()
+		return
+	}
 	if f.fd < 0 {
 		return
 	}
@@ -129,7 +137,10 @@ func sumRange(fd int, off int64, n int) (checkpoint.Sum, bool) {
 // shorter than the offset, or its first bytes or those before the offset
 // differ, or it was created at another time (the inode was used again, or the file was truncated and has grown).
 func (f *File) Resume(s checkpoint.State) bool {
-	size, _, err := f.Stat()
+	if f.packed != nil && !f.holds(s.Head, 0) {
+		return false // before it is decoded up to the offset
+	}
+	size, err := f.sizeUpTo(s.Offset)
 	if err != nil || size < s.Offset || (s.Birth != 0 && f.birth != 0 && s.Birth != f.birth) {
 		return false
 	}
@@ -137,7 +148,7 @@ func (f *File) Resume(s checkpoint.State) bool {
 		want checkpoint.Sum
 		at   int64
 	}{{s.Head, 0}, {s.Tail, s.Offset - int64(s.Tail.Len)}} {
-		if got, ok := sumRange(f.fd, r.at, r.want.Len); r.want.Len > 0 && (!ok || got != r.want) {
+		if got, ok := f.sum(r.at, r.want.Len); r.want.Len > 0 && (!ok || got != r.want) {
 			return false
 		}
 	}
@@ -173,7 +184,7 @@ type Status struct {
 func (f *File) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.fd >= 0 {
+	if f.fd >= 0 && f.packed == nil {
 		if st, err := fstat(f.fd); err == nil {
 			f.size = st.Size
 		}

@@ -1,0 +1,144 @@
+package tail
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"logferry/collector/checkpoint"
+)
+
+// A compressed file is a File like any other: its offsets, fingerprint and
+// lines are those of the bytes that were compressed. Nobody appends to it, and
+// nothing of it is read but forward.
+
+// OpenPacked opens the gzip or zstd file at path and starts at its beginning.
+// ErrNotPacked means that it is neither.
+func OpenPacked(path string, deps *Deps) (*File, error) {
+	f, err := newFile(path, deps)
+	if err != nil {
+		return nil, err
+	}
+	if f.packed, err = newArchive(f.fd, deps.Ending); err != nil {
+		_ = unix.Close(f.fd)
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	f.head = checkpoint.SumOf(f.packed.first)
+	f.size = f.packed.size(f.size)
+	return f, nil
+}
+
+// Packed reports whether the file is a compressed one.
+func (f *File) Packed() bool { return f.packed != nil }
+
+// SetSince notes a moment, in Unix nanoseconds, at or before which the file
+// that was compressed was created: the file itself is younger.
+func (f *File) SetSince(at int64) {
+	f.mu.Lock()
+	f.since = at
+	f.mu.Unlock()
+}
+
+// Rest gives back what a compressed file holds while it is being read. Only
+// the reader may ask; it goes on where it was.
+func (f *File) Rest() {
+	if f.packed != nil {
+		f.packed.rest(f.off)
+	}
+}
+
+// settle rests at the end of what can be decoded.
+func (f *File) settle() {
+	if f.packed != nil && f.packed.end >= 0 {
+		f.packed.rest(f.off)
+	}
+}
+
+// reportDamage names a compressed file whose end could not be read.
+func (f *File) reportDamage() {
+	if f.packed == nil || f.packed.damage == nil {
+		return
+	}
+	f.deps.Log.Warn("a compressed file is damaged, what stands before the damage was read; restore the file beside its path to have the rest read",
+		"path", f.path, "file", f.id.String(), "bytes", f.packed.end, "error", f.packed.damage)
+}
+
+func (f *File) pread(b []byte, off int64) (int, error) {
+	if f.packed != nil {
+		return f.packed.readAt(b, off)
+	}
+	return pread(f.fd, b, off)
+}
+
+func (f *File) preadFull(b []byte, off int64) (int, error) {
+	if f.packed != nil {
+		return f.packed.readAt(b, off)
+	}
+	return preadFull(f.fd, b, off)
+}
+
+// sum hashes n bytes at an offset; false when they cannot be read.
+func (f *File) sum(at int64, n int) (checkpoint.Sum, bool) {
+	buf := make([]byte, n)
+	if m, err := f.preadFull(buf, at); err != nil || m < n {
+		return checkpoint.Sum{}, false
+	}
+	return checkpoint.SumOf(buf), true
+}
+
+// sizeUpTo is the file's size in bytes, but of a compressed file no more than
+// most: it is decoded up to there.
+func (f *File) sizeUpTo(most int64) (int64, error) {
+	size, _, err := f.Stat()
+	if err != nil || f.packed == nil {
+		return size, err
+	}
+	if most > 0 {
+		before := make([]byte, min(most, guardBytes)) // asked for next
+		if _, err := f.packed.readAt(before, most-int64(len(before))); err != nil {
+			return 0, err
+		}
+	}
+	if end := f.packed.end; end >= 0 {
+		return min(end, most), nil
+	}
+	return most, nil
+}
+
+// endSum is the hash of the bytes before an offset that may become the
+// committed one. A compressed file cannot be asked for them later.
+type endSum struct {
+	at  int64
+	sum checkpoint.Sum
+}
+
+// noteEnd remembers the hash of the bytes before the read offset.
+func (f *File) noteEnd() {
+	if f.packed == nil {
+		return
+	}
+	f.mu.Lock()
+	f.ends = append(f.ends, endSum{f.off, checkpoint.SumOf(f.guard)})
+	f.mu.Unlock()
+}
+
+// noteEndLocked does so where reading begins.
+func (f *File) noteEndLocked() {
+	if f.packed != nil {
+		f.ends = append(f.ends[:0], endSum{f.off, checkpoint.SumOf(f.guard)})
+	}
+}
+
+// refreshEndsLocked takes the hash of the bytes before the committed offset
+// from those that were remembered.
+func (f *File) refreshEndsLocked() {
+	off := f.tracker.Committed()
+	drop := 0
+	for drop < len(f.ends) && f.ends[drop].at < off {
+		drop++
+	}
+	f.ends = f.ends[drop:]
+	if len(f.ends) > 0 && f.ends[0].at == off {
+		f.tail, f.tailAt = f.ends[0].sum, off
+	}
+}
