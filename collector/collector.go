@@ -65,6 +65,8 @@ type Collector struct {
 
 	out    chan<- *record.Batch
 	slots  chan struct{}
+	unpack chan struct{} // see unpackSlots
+	ending chan struct{} // closed when Run is about to end
 	rescan chan struct{} // asks for a full look
 
 	mu      sync.Mutex
@@ -76,6 +78,7 @@ type Collector struct {
 	events  []dirEvent
 	notify  chan struct{}
 	refused map[string]string // path → why it is not collected
+	told    map[string]bool   // see once
 	polled  bool              // some watch could not be set: files are polled too
 
 	awaited  int           // streams of the first look that have not tried to open their files
@@ -97,13 +100,14 @@ func New(cfg Config, deps Deps) *Collector {
 		cfg: cfg, deps: deps, metrics: deps.Metrics.task(cfg.Task), log: deps.Log.With("task", cfg.Task),
 		slots: make(chan struct{}, activeStreams), rescan: make(chan struct{}, 1), notify: make(chan struct{}, 1),
 		streams: map[string]*stream{}, byID: map[checkpoint.FileID]*stream{}, dirs: map[string]*watch.Watch{},
-		refused: map[string]string{},
-		polled:  cfg.Poll || deps.Watcher == nil,
+		refused: map[string]string{}, told: map[string]bool{},
+		unpack: make(chan struct{}, unpackSlots), ending: make(chan struct{}),
+		polled: cfg.Poll || deps.Watcher == nil,
 	}
 	c.tail = &tail.Deps{
 		Frame: frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR},
 		Pool:  deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
-		RecordOverhead: cfg.RecordOverhead, Allow: cfg.Allow,
+		RecordOverhead: cfg.RecordOverhead, Allow: cfg.Allow, Ending: c.ending,
 		Read: func(b *record.Batch, raw int) {
 			c.metrics.readBytes.Add(float64(raw))
 			c.metrics.records.Add(float64(len(b.Records)))
@@ -124,6 +128,8 @@ func New(cfg Config, deps Deps) *Collector {
 // be resolved until Close.
 func (c *Collector) Run(ctx context.Context, out chan<- *record.Batch) error {
 	c.out, c.began = out, time.Now()
+	end := context.AfterFunc(ctx, func() { close(c.ending) })
+	defer end()
 	c.mu.Lock()
 	c.spawn = func(s *stream) { c.wg.Go(func() { c.runStream(ctx, s) }) }
 	c.mu.Unlock()

@@ -1,11 +1,9 @@
 package collector
 
 import (
-	"cmp"
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"logferry/collector/checkpoint"
@@ -35,16 +33,23 @@ func (s *stream) copiesOf(was checkpoint.State, f *tail.File, resume func(*tail.
 	}
 	stays := s.leadsTo(f)
 	rest, since := -1, was.Updated.UnixNano()
+	isCopy := make([]bool, len(list))
 	for i, c := range list {
+		isCopy[i] = c.CopyOf(was)
+		c.Rest()
 		// Several copies may hold what was read: the longest holds the rest.
-		if c.CopyOf(was) && (rest < 0 || c.size >= list[rest].size) {
+		if isCopy[i] && (rest < 0 || c.size >= list[rest].size) {
 			rest, since = i, c.born
 		}
 	}
 	var files []*tail.File
 	for i, c := range list {
-		whole := stays && c.born > since && isNumbered(filepath.Base(s.path), filepath.Base(c.path)) && !c.CopyOf(was)
-		if whole && f.Begins(c.Head()) {
+		later := c.born > since
+		if c.packed || (rest >= 0 && list[rest].packed) {
+			later = i > rest && (rest >= 0 || c.ended() >= since)
+		}
+		whole := stays && later && isNumbered(filepath.Base(s.path), filepath.Base(c.path)) && !isCopy[i]
+		if whole && !c.packed && f.Begins(c.Head()) {
 			whole = false // a copy of what stands in the file now is just being made
 			if born := time.Unix(0, c.born); born.Before(s.cutAt) {
 				s.cutAt = born
@@ -74,8 +79,12 @@ func (s *stream) unseenCopies(f *tail.File, since time.Time) ([]*tail.File, erro
 	}
 	var files []*tail.File
 	for _, c := range list {
-		unseen := c.born > since.Add(-clockTick).UnixNano() && isNumbered(filepath.Base(s.path), filepath.Base(c.path)) &&
-			c.Head().Len > 0 && !f.Begins(c.Head())
+		made := c.born
+		if c.packed {
+			made = c.ended() // when what stands in it was written
+		}
+		unseen := made > since.Add(-clockTick).UnixNano() && isNumbered(filepath.Base(s.path), filepath.Base(c.path)) &&
+			c.Head().Len > 0 && (c.packed || !f.Begins(c.Head()))
 		if !unseen || !s.c.own(c.ID(), s) {
 			c.Close()
 			continue
@@ -97,7 +106,9 @@ func (s *stream) leadsTo(f *tail.File) bool {
 // adopt makes a copy a part of the stream.
 func (s *stream) adopt(f *tail.File) {
 	f.SetSource(&record.Source{Task: s.c.cfg.Task, Host: s.c.cfg.Host, Path: s.path, File: f.ID().String()})
+	f.SetElsewhere(&s.elsewhere)
 	f.SetRotated()
+	f.Rest()
 	f.Mark()
 }
 
@@ -139,40 +150,82 @@ func (s *stream) lookBehind(f *tail.File) (found bool, err error) {
 // candidates opens the siblings that nobody reads or has read, oldest first.
 // One that cannot be opened is left out, unless that is for want of descriptors.
 func (s *stream) candidates(truncated checkpoint.FileID) (list []candidate, err error) {
-	siblings, _, err := neighbours(s.path)
+	n, err := look(s.path)
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range siblings {
-		g, err := statGeneration(p)
-		if err != nil || g.id == truncated || !s.c.ownable(g.id) {
-			continue
+	if len(n.packed) > 0 {
+		if !s.c.unpackSlot() {
+			return nil, errEnding
 		}
-		f, err := tail.Open(p, s.c.tail)
-		switch {
-		case outOfDescriptors(err):
-			for _, c := range list {
-				c.Close()
+		defer s.c.unpackDone()
+	}
+	var found []generation
+	files := map[string]*tail.File{}
+	for i, p := range append(n.siblings, n.packed...) {
+		g, f, err := s.candidate(p, truncated, i >= len(n.siblings))
+		if err != nil {
+			for _, f := range files {
+				f.Close()
 			}
 			return nil, err
-		case err != nil:
-			if !errors.Is(err, fs.ErrNotExist) {
-				s.c.metrics.errors.Inc()
-				s.c.log.Warn("a file that may hold unread lines cannot be opened", "path", p, "error", err)
-			}
-			continue
 		}
-		st, stored := s.c.deps.Store.Get(s.c.cfg.Task, f.ID())
-		if f.ID() != g.id || (stored && f.Resume(st)) {
-			f.Close()
-			continue
+		if f != nil {
+			files[p] = f
+			found = append(found, g)
 		}
-		list = append(list, candidate{f, g})
 	}
-	slices.SortStableFunc(list, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.born, b.born), cmp.Compare(a.mtime, b.mtime))
-	})
+	sortGenerations(filepath.Base(s.path), found)
+	for _, g := range found {
+		list = append(list, candidate{files[g.path], g})
+	}
 	return list, nil
+}
+
+// candidate opens one sibling; nil when it is none.
+func (s *stream) candidate(p string, truncated checkpoint.FileID, packed bool) (g generation, f *tail.File, err error) {
+	if packed && hasTwin(p) {
+		return g, nil, nil
+	}
+	g, err = statGeneration(p)
+	if err != nil || g.id == truncated || !s.c.ownable(g.id) {
+		return g, nil, nil //nolint:nilerr // it is gone
+	}
+	st, stored := s.c.deps.Store.Get(s.c.cfg.Task, g.id)
+	if packed {
+		if stored && st.Packed != "" && st.Birth == g.birth {
+			return g, nil, nil
+		}
+		if f, err = s.openPacked(p); f == nil {
+			if errors.Is(err, tail.ErrOther) {
+				err = nil
+			}
+			return g, nil, err
+		}
+		g.packed = true
+		f.SetSince(g.mtime)
+		if f.ID() != g.id || isCopyOfDone(f, s.known) {
+			f.Close()
+			return g, nil, nil
+		}
+		return g, f, nil
+	}
+	f, err = tail.Open(p, s.c.tail)
+	switch {
+	case outOfDescriptors(err):
+		return g, nil, err
+	case err != nil:
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.c.metrics.errors.Inc()
+			s.c.log.Warn("a file that may hold unread lines cannot be opened", "path", p, "error", err)
+		}
+		return g, nil, nil
+	}
+	if f.ID() != g.id || (stored && f.Resume(st)) {
+		f.Close()
+		return g, nil, nil
+	}
+	return g, f, nil
 }
 
 // copyTime is how long after its last change a copy is waited for to be

@@ -39,7 +39,7 @@ func (c *Collector) firstLook() error {
 	}
 	c.scan(func(glob string) bool { return !seen[glob] })
 	for p, ids := range c.stored {
-		if c.unfinished(ids) && c.matches(p) {
+		if c.unfinished(ids) && c.matches(p) && !c.isPackedGeneration(p) {
 			c.revive(p)
 		}
 	}
@@ -139,6 +139,10 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 		s.wakeIfChanged()
 		return
 	}
+	if c.isPackedGeneration(p) {
+		c.leave(p, whyPacked)
+		return
+	}
 	info, err := tail.Look(p)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -174,7 +178,7 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 // considerGone takes up a path whose file was renamed before anybody could
 // look at it: the file is searched for among the path's siblings.
 func (c *Collector) considerGone(p string) {
-	if _, err := tail.Look(p); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := tail.Look(p); !errors.Is(err, fs.ErrNotExist) || c.isPackedGeneration(p) {
 		return
 	}
 	c.mu.Lock()

@@ -29,6 +29,10 @@ type generation struct {
 	born  int64 // birth, or else mtime
 	state checkpoint.State
 	known bool
+
+	packed bool
+	since  int64             // of a compressed one: it was created then or later
+	of     checkpoint.FileID // of a compressed one: the known file that it was made of
 }
 
 // openGenerations opens every file of the path that is still to be read,
@@ -69,7 +73,7 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 		list = append(list, current)
 	}
 	for i, g := range list {
-		f, err := tail.Open(g.path, s.c.tail)
+		f, err := s.openGeneration(g)
 		if err != nil {
 			if errors.Is(err, os.ErrNotExist) {
 				err = tail.ErrOther // renamed since: look again
@@ -81,7 +85,7 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 			return files, false, tail.ErrOther
 		}
 		isCurrent := hasCurrent && i == len(list)-1
-		if !isCurrent && !g.known && isCopy(f, known) {
+		if !isCurrent && !g.known && !g.packed && isCopy(f, known) {
 			f.Close()
 			continue
 		}
@@ -107,7 +111,21 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 		}
 		files = append(files, f)
 	}
+	for _, g := range list { // the archives have their place in the store
+		s.forgetOriginal(g, known)
+	}
 	return files, hasCurrent, nil
+}
+
+func (s *stream) openGeneration(g generation) (*tail.File, error) {
+	if !g.packed {
+		return tail.Open(g.path, s.c.tail)
+	}
+	f, err := tail.OpenPacked(g.path, s.c.tail)
+	if err == nil {
+		f.SetSince(g.since)
+	}
+	return f, err
 }
 
 // bornSince is the known past of a path that nobody collected before but whose
@@ -148,81 +166,202 @@ func needSearch(known map[checkpoint.FileID]checkpoint.State, current generation
 	return !ok || (st.Birth != 0 && st.Birth != current.born) // not that file, or its inode used again
 }
 
-// missed lists the generations in the path's directory that are not read to
-// their end: those known by their identity under any name, and siblings that
+// search finds the generations of a path that are not read to their end.
+type search struct {
+	s          *stream
+	known      map[checkpoint.FileID]checkpoint.State
+	current    generation
+	hasCurrent bool
+
+	last     int64                                  // when the last known generation was created, at the latest
+	unread   map[checkpoint.FileID]checkpoint.State // known, not read to their end, and not found yet
+	lost     map[checkpoint.FileID]checkpoint.State // known, and not found yet
+	found    []generation                           // also those that are read to their end
+	doubtful []string                               // directories that may belong to other paths
+	vanished bool                                   // a name went away while it was looked at
+}
+
+func (s *stream) newSearch(known map[checkpoint.FileID]checkpoint.State, current generation, hasCurrent bool) *search {
+	q := &search{
+		s: s, known: known, current: current, hasCurrent: hasCurrent,
+		unread: map[checkpoint.FileID]checkpoint.State{}, lost: map[checkpoint.FileID]checkpoint.State{},
+	}
+	for id, st := range known {
+		q.last = max(q.last, cmp.Or(st.Since, st.Birth))
+		if hasCurrent && id == current.id && isSame(st, current) {
+			continue
+		}
+		q.lost[id] = st
+		if !st.Done {
+			q.unread[id] = st
+		}
+	}
+	return q
+}
+
+// isSame tells a file from one that uses its inode again.
+func isSame(st checkpoint.State, g generation) bool { return st.Birth == 0 || st.Birth == g.born }
+
+// missed lists the generations in the path's directory, and in those to which
+// generations are moved, that are not read to their end: those known by their
+// identity under any name, or by their content when they were compressed, and siblings that
 // were created between the last known one and the current file.
 //
 // Siblings are looked at first, and all other names only while a known
 // generation is missing: a directory may hold ten thousand files that rotate
 // in the same minute.
 func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current generation, hasCurrent bool) ([]generation, error) {
-	siblings, others, err := neighbours(s.path)
+	q := s.newSearch(known, current, hasCurrent)
+	n, err := look(s.path)
 	if err != nil {
 		return nil, err
 	}
-	var last int64
-	unread := 0
-	for id, st := range known {
-		last = max(last, st.Birth)
-		if !st.Done && (!hasCurrent || id != current.id) {
-			unread++
+	q.plain(n.siblings, true)
+	q.plain(n.others, false)
+	packed := append(q.packed(n.packed), q.movedAway()...)
+	if err := q.judge(packed); err != nil {
+		return nil, err
+	}
+	if len(q.unread) > 0 && q.vanished {
+		return nil, tail.ErrOther
+	}
+	return q.result(), nil
+}
+
+// plain looks at files that are not compressed.
+func (q *search) plain(paths []string, siblings bool) {
+	for _, p := range paths {
+		if !siblings && len(q.unread) == 0 {
+			return
+		}
+		g, ok := q.identify(p)
+		if ok && siblings && g.born >= q.last && (!q.hasCurrent || g.born <= q.current.born) && q.isGeneration(p, p) {
+			q.found = append(q.found, g)
 		}
 	}
-	var list []generation
-	for i, p := range append(siblings, others...) {
-		if i >= len(siblings) && unread == 0 {
-			break
-		}
-		g, err := statGeneration(p)
-		if err != nil || (hasCurrent && g.id == current.id) {
+}
+
+// isGeneration reports whether an unknown file is one of the path's
+// generations by its name, which before it was compressed may have been another.
+func (q *search) isGeneration(path, plain string) bool {
+	return isNumbered(filepath.Base(q.s.path), filepath.Base(path)) || (wasCollected(q.known) && !q.s.c.matches(plain))
+}
+
+// identify looks at one name, and takes the file if it is a known one; ok
+// when it is another.
+func (q *search) identify(p string) (g generation, ok bool) {
+	g, err := statGeneration(p)
+	if err != nil {
+		q.vanished = q.vanished || errors.Is(err, os.ErrNotExist)
+		return g, false
+	}
+	if q.hasCurrent && g.id == q.current.id {
+		return g, false
+	}
+	st, isKnown := q.known[g.id]
+	if !isKnown || !isSame(st, g) {
+		return g, true
+	}
+	g.state, g.known, g.packed, g.since = st, true, st.Packed != "", st.Since
+	delete(q.unread, g.id)
+	delete(q.lost, g.id)
+	q.found = append(q.found, g)
+	return g, false
+}
+
+// packed lists the compressed files that are to be judged by their content:
+// those that are finished and not older than all that is missing.
+func (q *search) packed(paths []string) (list []generation) {
+	floor := q.last
+	for _, st := range q.unread {
+		floor = min(floor, cmp.Or(st.Since, st.Birth))
+	}
+	for _, p := range paths {
+		if hasTwin(p) {
 			continue
 		}
-		st, isKnown := known[g.id]
-		switch {
-		case isKnown && (st.Birth == 0 || g.born == st.Birth):
-			g.state, g.known = st, true
-			if !st.Done {
-				unread--
-				list = append(list, g)
-			}
-		case i < len(siblings) && g.born >= last && (!hasCurrent || g.born <= current.born) &&
-			(isNumbered(filepath.Base(s.path), filepath.Base(p)) || (wasCollected(known) && !s.c.matches(p))):
+		g, ok := q.identify(p)
+		if ok && g.ended() >= floor && q.s.c.ownable(g.id) {
+			g.packed = true
 			list = append(list, g)
 		}
 	}
-	if unread > 0 {
-		list = append(list, s.movedAway(known, last, current, hasCurrent)...)
-	}
-	sort.SliceStable(list, func(i, j int) bool {
-		return list[i].born < list[j].born || (list[i].born == list[j].born && list[i].mtime < list[j].mtime)
-	})
-	return list, nil
+	return list
 }
 
-// neighbours lists the regular files beside a path: those whose names look
-// like its rotated generations, and the others.
-func neighbours(path string) (siblings, others []string, err error) {
+// mayBeUnseen reports whether a compressed file that is no known generation
+// came after the last of them.
+func (q *search) mayBeUnseen(g generation) bool {
+	if st, ok := q.known[q.current.id]; q.hasCurrent && ok && isSame(st, q.current) {
+		return false // nothing came between: it is a copy of what stood in the current file
+	}
+	floor := q.last
+	for _, st := range q.unread {
+		if st.Head.Len == 0 { // it was empty: its content tells nothing
+			floor = min(floor, st.Birth)
+		}
+	}
+	plain, _ := unpackedName(g.path)
+	return g.ended() >= floor && q.isGeneration(plain, plain) && (wasCollected(q.known) || g.born >= q.last)
+}
+
+// result is what is to be read, oldest first. What comes before a known
+// generation by its name was there before it.
+func (q *search) result() []generation {
+	q.dropOthers()
+	base := filepath.Base(q.s.path)
+	sortGenerations(base, q.found)
+	newest := -1
+	if nameOrder(base, q.found) != nil {
+		for i, g := range q.found {
+			if g.known {
+				newest = i
+			}
+		}
+	}
+	var list []generation
+	for i, g := range q.found {
+		if (g.known && g.state.Done) || (g.packed && !g.known && i < newest) {
+			continue
+		}
+		list = append(list, g)
+	}
+	return list
+}
+
+// names are the regular files beside a path.
+type names struct {
+	siblings []string // they look like rotated generations
+	packed   []string // they look like compressed ones
+	others   []string
+}
+
+// look lists the directory of a path.
+func look(path string) (n names, err error) {
 	dir, base := filepath.Split(path)
 	d, err := os.Open(dir)
 	if err != nil {
-		return nil, nil, err
+		return n, err
 	}
 	defer func() { _ = d.Close() }()
 	entries, err := d.ReadDir(-1)
 	if err != nil {
-		return nil, nil, err
+		return n, err
 	}
 	for _, e := range entries {
 		switch {
 		case e.Name() == base || !e.Type().IsRegular():
 		case isSibling(base, e.Name()):
-			siblings = append(siblings, dir+e.Name())
+			n.siblings = append(n.siblings, dir+e.Name())
+		case isPackedSibling(base, e.Name()):
+			n.packed = append(n.packed, dir+e.Name())
 		default:
-			others = append(others, dir+e.Name())
+			n.others = append(n.others, dir+e.Name())
 		}
 	}
-	sort.Strings(siblings)
-	return siblings, others, nil
+	sort.Strings(n.siblings)
+	sort.Strings(n.packed)
+	return n, nil
 }
 
 // isCopy recognises what copytruncate leaves: a file that holds what was
@@ -236,16 +375,21 @@ func isCopy(f *tail.File, known map[checkpoint.FileID]checkpoint.State) bool {
 	return false
 }
 
-// compressed siblings hold other bytes than the file they were made of.
-var compressedSuffixes = []string{".gz", ".zst", ".bz2", ".xz", ".lz4", ".Z"}
+// isCopyOfDone does so for what is read to its end alone.
+func isCopyOfDone(f *tail.File, known map[checkpoint.FileID]checkpoint.State) bool {
+	for _, st := range known {
+		if st.Done && f.CopyOf(st) {
+			return true
+		}
+	}
+	return false
+}
 
 // isSibling reports whether name looks like a rotated generation of base:
 // NAME.*, NAME-*, or the date or number put before the extension.
 func isSibling(base, name string) bool {
-	for _, suffix := range compressedSuffixes {
-		if strings.HasSuffix(name, suffix) {
-			return false
-		}
+	if _, packed := unpackedName(name); packed {
+		return false // it holds other bytes than the file that it was made of
 	}
 	if strings.HasPrefix(name, base+".") || strings.HasPrefix(name, base+"-") {
 		return true

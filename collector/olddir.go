@@ -3,48 +3,124 @@ package collector
 import (
 	"os"
 	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"logferry/collector/checkpoint"
+	"logferry/collector/tail"
 )
 
-// movedAway lists the generations that were rotated into a directory below
-// the path's own, as logrotate's olddir does: those known by their identity that are not
-// read to their end, and, where one of them is found, its numbered siblings
-// that were created since the last known one. Only asked for when a generation is missing.
-func (s *stream) movedAway(known map[checkpoint.FileID]checkpoint.State, last int64, current generation, hasCurrent bool) (list []generation) {
-	dir, base := filepath.Split(s.path)
+// keptPlaces bounds the directories that one path remembers.
+const keptPlaces = 4
+
+// movedAway looks into other directories, as logrotate's olddir makes them.
+// Those to which a generation of the path was seen to move are searched like
+// the path's own. While a known generation is missing, so is each directory below the
+// path's own; its unknown siblings count where a known one is found. What is
+// compressed is returned, to be judged.
+func (q *search) movedAway() (packed []generation) {
+	dir := filepath.Dir(q.s.path)
+	for _, place := range q.s.places() {
+		if n, err := q.lookInto(place); err == nil {
+			q.plain(n.siblings, true)
+			q.plain(n.others, false)
+			packed = append(packed, q.packed(n.packed)...)
+		}
+	}
+	if len(q.unread) == 0 {
+		return packed
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil
+		return packed
 	}
 	for _, e := range entries {
-		if !e.IsDir() {
+		sub := filepath.Join(dir, e.Name())
+		if !e.IsDir() || slices.Contains(q.s.places(), sub) || len(q.unread) == 0 {
 			continue
 		}
-		sub := filepath.Join(dir, e.Name(), base)
-		siblings, others, err := neighbours(sub)
+		n, err := q.lookInto(sub)
 		if err != nil {
 			continue
 		}
-		var found, unseen []generation
-		for i, p := range append(siblings, append(others, sub)...) {
-			g, err := statGeneration(p)
-			if err != nil || (hasCurrent && g.id == current.id) || (s.c.cfg.Allow != nil && s.c.cfg.Allow(p) != nil) {
-				continue
-			}
-			st, isKnown := known[g.id]
-			switch {
-			case isKnown && (st.Birth == 0 || g.born == st.Birth):
-				if g.state, g.known = st, true; !st.Done {
-					found = append(found, g)
-				}
-			case i < len(siblings) && g.born >= last && (!hasCurrent || g.born <= current.born) && isNumbered(base, filepath.Base(p)):
-				unseen = append(unseen, g)
-			}
-		}
-		if len(found) > 0 {
-			list = append(append(list, found...), unseen...)
+		q.doubtful = append(q.doubtful, sub)
+		q.plain(n.siblings, true)
+		q.plain(n.others, false)
+		packed = append(packed, q.packed(n.packed)...)
+	}
+	return packed
+}
+
+// dropOthers leaves out the unknown files of a directory in which no known one
+// is: they are the generations of another path of the same name.
+func (q *search) dropOthers() {
+	for _, dir := range q.doubtful {
+		in := func(g generation) bool { return filepath.Dir(g.path) == dir }
+		if !slices.ContainsFunc(q.found, func(g generation) bool { return g.known && in(g) }) {
+			q.found = slices.DeleteFunc(q.found, in)
 		}
 	}
-	return list
+}
+
+// lookInto lists another directory: what the task may read of it. A file
+// with the path's own name may be a generation there.
+func (q *search) lookInto(dir string) (names, error) {
+	path := filepath.Join(dir, filepath.Base(q.s.path))
+	n, err := look(path)
+	if err != nil {
+		return n, err
+	}
+	if info, err := tail.Look(path); err == nil && info.Mode == unix.S_IFREG {
+		n.others = append(n.others, path)
+	}
+	allow := q.s.c.cfg.Allow
+	if allow == nil {
+		return n, nil
+	}
+	refused := func(p string) bool { return allow(p) != nil }
+	n.siblings, n.packed = slices.DeleteFunc(n.siblings, refused), slices.DeleteFunc(n.packed, refused)
+	n.others = slices.DeleteFunc(n.others, refused)
+	return n, nil
+}
+
+// places lists the directories to which generations of the path were moved.
+func (s *stream) places() []string {
+	if list := s.elsewhere.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// recall takes up the directories that were stored.
+func (s *stream) recall(known map[checkpoint.FileID]checkpoint.State) {
+	var list []string
+	for _, st := range known {
+		for _, dir := range st.Elsewhere {
+			if filepath.IsAbs(dir) && !slices.Contains(list, dir) && len(list) < keptPlaces {
+				list = append(list, dir)
+			}
+		}
+	}
+	if len(list) > 0 {
+		s.elsewhere.Store(&list)
+	}
+}
+
+// learn asks where an open file was moved to, and remembers the directory if
+// it is not the path's own: later generations may go there while nobody looks.
+func (s *stream) learn(f *tail.File) {
+	dir := f.Directory()
+	if dir == "" || slices.Contains(s.places(), dir) {
+		return
+	}
+	own, err := filepath.EvalSymlinks(filepath.Dir(s.path))
+	if err != nil || dir == own {
+		return
+	}
+	list := append([]string{dir}, s.places()...)
+	list = list[:min(len(list), keptPlaces)]
+	s.elsewhere.Store(&list)
+	f.Mark()
+	s.c.log.Info("rotated files of a path are moved to another directory, it is searched from now on", "path", s.path, "directory", dir)
 }

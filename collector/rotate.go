@@ -60,6 +60,7 @@ func (s *stream) drain(ctx context.Context, f *tail.File) error {
 
 // rotateOut moves the first file of the queue to the late ones.
 func (s *stream) rotateOut(f *tail.File) {
+	s.endUnpack()
 	s.queue = s.queue[1:]
 	s.current = s.current && len(s.queue) > 0
 	s.late = append(s.late, lateFile{f, time.Now()})
@@ -73,6 +74,7 @@ func (s *stream) remember(f *tail.File, done bool) {
 	if s.known == nil {
 		s.known = map[checkpoint.FileID]checkpoint.State{}
 	}
+	s.learn(f)
 	st := f.Checkpoint()
 	st.Done = done
 	s.known[f.ID()] = st
@@ -165,6 +167,8 @@ func (s *stream) letGo(i int) {
 	f := s.late[i].File
 	_, linked, err := f.Stat()
 	if err == nil && !linked {
+		s.learn(f)
+		s.keepTrace(f)
 		f.Forget()
 		delete(s.known, f.ID())
 	} else {

@@ -38,8 +38,9 @@ type stream struct {
 	all     []*tail.File // every file below, for Files and Close
 	lastErr error
 
-	triedOpen bool        // guarded by mu
-	truncates atomic.Bool // the path's file was truncated before: a fresh sibling may be its copy
+	triedOpen bool                     // guarded by mu
+	elsewhere atomic.Pointer[[]string] // see places
+	truncates atomic.Bool              // the path's file was truncated before: a fresh sibling may be its copy
 
 	opened  bool
 	queue   []*tail.File // to read, oldest first
@@ -47,13 +48,14 @@ type stream struct {
 	late    []lateFile   // rotated away, watched for late writes
 	active  time.Time    // when something was last read, or the file was last changed before
 
-	lateLooked   time.Time // when the late files were last looked at
-	lateHot      bool      // that look found something
-	searched     bool      // generations were searched for since the stream woke
-	cutAt        time.Time // when the current file was truncated, until its first line is read
-	lookedBehind bool      // copies were searched for since the stream woke
-	failures     int       // tries in a row that failed
-	awaited      bool      // the first look waits for it; guarded by the collector's mu
+	lateLooked   time.Time  // when the late files were last looked at
+	lateHot      bool       // that look found something
+	searched     bool       // generations were searched for since the stream woke
+	cutAt        time.Time  // when the current file was truncated, until its first line is read
+	lookedBehind bool       // copies were searched for since the stream woke
+	failures     int        // tries in a row that failed
+	unpacking    *tail.File // the compressed file that is read in a slot
+	awaited      bool       // the first look waits for it; guarded by the collector's mu
 }
 
 // lateFile is a file that was rotated away and is read to its end.
@@ -64,7 +66,9 @@ type lateFile struct {
 
 func newStream(c *Collector, path string, firstLook bool, known map[checkpoint.FileID]checkpoint.State) *stream {
 	now := time.Now()
-	return &stream{c: c, path: path, firstLook: firstLook, known: known, started: now, active: now}
+	s := &stream{c: c, path: path, firstLook: firstLook, known: known, started: now, active: now}
+	s.recall(known)
+	return s
 }
 
 // wake starts the tailer, or makes a running one look once more before it
@@ -84,6 +88,7 @@ func (s *stream) wake() {
 // run is the tailer: it reads until there is nothing to read and every file
 // is watched, then parks.
 func (s *stream) run(ctx context.Context) {
+	defer s.endUnpack()
 	s.unwatch()
 	s.searched, s.lookedBehind = false, false
 	for _, f := range s.files() {
@@ -174,6 +179,9 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 		return found, err
 	}
 	s.lateFirst(ctx, f)
+	if !s.beginUnpack(f) {
+		return false, ctx.Err()
+	}
 	sent, err := s.readFile(ctx, f)
 	if sent || err != nil {
 		return sent, err
@@ -234,6 +242,7 @@ func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) (ta
 		return false, nil
 	}
 	f.SetSource(&record.Source{Task: s.c.cfg.Task, Host: s.c.cfg.Host, Path: s.path, File: f.ID().String()})
+	f.SetElsewhere(&s.elsewhere)
 	st, stored := g.state, g.known
 	if !stored {
 		st, stored = s.c.deps.Store.Get(s.c.cfg.Task, f.ID())

@@ -15,7 +15,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -100,6 +102,8 @@ type File struct {
 	packed *archive // nil for a plain file; only the reader touches it
 	ends   []endSum // of a compressed file; guarded by mu
 	since  int64    // of a compressed file: see SetSince
+
+	elsewhere *atomic.Pointer[[]string] // see SetElsewhere
 
 	heir  *File // took over what was read before a truncation
 	short bool  // it ends before the offset that it took over
@@ -252,6 +256,25 @@ func (f *File) ID() checkpoint.FileID { return f.id }
 
 // SetSource names the origin of the batches; to be called before Read.
 func (f *File) SetSource(src *record.Source) { f.src = src }
+
+// SetElsewhere gives the directories that the path's generations move to, to
+// be stored with the file's state; to be called before Read.
+func (f *File) SetElsewhere(list *atomic.Pointer[[]string]) { f.elsewhere = list }
+
+// Directory is where the open file is now, or was before its last name was
+// removed; empty when nobody can tell.
+func (f *File) Directory() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fd < 0 {
+		return ""
+	}
+	p, err := resolvedPath(f.fd, f.path)
+	if err != nil || !filepath.IsAbs(p) {
+		return ""
+	}
+	return filepath.Dir(p)
+}
 
 // Birth is when the file was created, in Unix nanoseconds.
 func (f *File) Birth() int64 { return f.birth }

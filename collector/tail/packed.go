@@ -31,6 +31,20 @@ func OpenPacked(path string, deps *Deps) (*File, error) {
 // Packed reports whether the file is a compressed one.
 func (f *File) Packed() bool { return f.packed != nil }
 
+// Packing is the format of a compressed file; empty for a plain one.
+func (f *File) Packing() string {
+	if f.packed == nil {
+		return ""
+	}
+	return f.packed.kind
+}
+
+// Reaches reports whether the file has this many bytes.
+func (f *File) Reaches(off int64) bool {
+	size, err := f.sizeUpTo(off)
+	return err == nil && size >= off
+}
+
 // SetSince notes a moment, in Unix nanoseconds, at or before which the file
 // that was compressed was created: the file itself is younger.
 func (f *File) SetSince(at int64) {

@@ -64,6 +64,11 @@ func (f *File) Checkpoint() checkpoint.State {
 	if f.packed != nil {
 		s.Packed = f.packed.kind
 	}
+	if f.elsewhere != nil {
+		if list := f.elsewhere.Load(); list != nil {
+			s.Elsewhere = *list
+		}
+	}
 	if f.short {
 		s.Offset = min(s.Offset, f.size)
 	}

@@ -1,0 +1,104 @@
+package collector
+
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// sortGenerations puts the generations of a path in their order, oldest first.
+//
+// Plain files are told apart by their creation. A compressed one has lost
+// that: it is placed by its name where all names are of one kind, because a
+// file may be written to after it was renamed, and by its last change otherwise.
+func sortGenerations(base string, list []generation) {
+	packed := slices.ContainsFunc(list, func(g generation) bool { return g.packed })
+	if !packed {
+		slices.SortStableFunc(list, func(a, b generation) int {
+			return cmp.Or(cmp.Compare(a.born, b.born), cmp.Compare(a.mtime, b.mtime))
+		})
+		return
+	}
+	slices.SortStableFunc(list, func(a, b generation) int {
+		return cmp.Or(cmp.Compare(a.mtime, b.mtime), cmp.Compare(a.born, b.born))
+	})
+	if byName := nameOrder(base, list); byName != nil {
+		slices.SortStableFunc(list, byName)
+	}
+}
+
+// nameOrder is the order of the names: numbers fall, or rise if the files'
+// times say so, and dates rise. nil when the names have no common order.
+func nameOrder(base string, list []generation) func(a, b generation) int {
+	keys := make(map[string]string, len(list))
+	numbers, dates := true, true
+	for _, g := range list {
+		key, isNumber := nameKey(base, filepath.Base(g.path))
+		if key == "" || filepath.Dir(g.path) != filepath.Dir(list[0].path) {
+			return nil
+		}
+		keys[g.path] = key
+		numbers, dates = numbers && isNumber, dates && !isNumber
+	}
+	compare := func(a, b generation) int {
+		x, y := keys[a.path], keys[b.path]
+		return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y))
+	}
+	falling := func(a, b generation) int { return compare(b, a) }
+	switch {
+	case dates && votes(list, compare) >= 0:
+		return compare
+	case numbers && votes(list, falling) >= 0:
+		return falling
+	case numbers:
+		return compare
+	}
+	return nil
+}
+
+// votes counts the pairs of one kind whose times agree with an order, less
+// those that do not.
+func votes(list []generation, order func(a, b generation) int) (n int) {
+	for i, a := range list {
+		for _, b := range list[i+1:] {
+			if a.packed != b.packed {
+				continue
+			}
+			times := cmp.Compare(a.born, b.born)
+			if a.packed {
+				times = cmp.Compare(a.mtime, b.mtime)
+			}
+			n += times * order(a, b)
+		}
+	}
+	return n
+}
+
+// nameKey is the number or date that tells a generation's name from base,
+// without leading zeros; "" when there is none.
+func nameKey(base, name string) (key string, isNumber bool) {
+	name, _ = unpackedName(name)
+	middle, ok := strings.CutPrefix(name, base)
+	if !ok {
+		ext := filepath.Ext(base)
+		middle, ok = strings.CutPrefix(strings.TrimSuffix(name, ext), strings.TrimSuffix(base, ext))
+	}
+	if !ok || len(middle) < 2 || !strings.ContainsRune(".-_", rune(middle[0])) {
+		return "", false
+	}
+	key = middle[1:]
+	digits := 0
+	for _, r := range key {
+		switch {
+		case r >= '0' && r <= '9':
+			digits++
+		case !strings.ContainsRune(".-_:T", r):
+			return "", false
+		}
+	}
+	if isNumber = digits == len(key) && digits < 6; isNumber {
+		key = cmp.Or(strings.TrimLeft(key, "0"), "0")
+	}
+	return key, isNumber
+}
