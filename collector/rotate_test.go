@@ -316,3 +316,26 @@ func descriptors(t *testing.T) int {
 	require.NoError(t, err)
 	return len(list)
 }
+
+// Lines that are written to the old file and then to the new one, between the
+// look at the first and the read of the second.
+func TestTheNextFileIsNotReadBeforeTheLateLinesOfTheLast(t *testing.T) {
+	w := newWorld(t, true)
+	w.cfg.RotateWait, w.cfg.PollInterval = time.Hour, time.Hour
+	w.write("a.log", "1\n")
+	a := w.start()
+	a.want("a.log", "1")
+	a.settled()
+	w.rotateCreate("a.log", "a.log.1")
+	s := a.c.all()[0]
+	s.wake()
+	a.until("the file was rotated", func() bool { return len(s.files()) == 2 && a.quiet() })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := s.queue[0]
+	require.False(t, s.lateFirst(t.Context(), next), "its first line may be there a moment later")
+	w.write("a.log.1", "late\n")
+	w.write("a.log", "2\n")
+	require.True(t, s.lateFirst(t.Context(), next))
+	a.want("a.log", "1", "late")
+}

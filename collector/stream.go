@@ -178,13 +178,14 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 	if found, err := s.lookBehind(f); found || err != nil {
 		return found, err
 	}
-	s.lateFirst(ctx, f)
-	if !s.beginUnpack(f) {
-		return false, ctx.Err()
-	}
-	sent, err := s.readFile(ctx, f)
-	if sent || err != nil {
-		return sent, err
+	if s.lateFirst(ctx, f) {
+		if !s.beginUnpack(f) {
+			return false, ctx.Err()
+		}
+		sent, err := s.readFile(ctx, f)
+		if sent || err != nil {
+			return sent, err
+		}
 	}
 	if len(s.queue) > 1 || !s.current {
 		s.rotateOut(f)
@@ -196,9 +197,15 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 // lateFirst reads the rotated files once more before the first line of the
 // next one: once that line is there, the lines that were written to them
 // before it are there too. What keeps a rotated file from being read is told by lateWrites.
-func (s *stream) lateFirst(ctx context.Context, f *tail.File) {
-	if f.Offset() > 0 || len(s.late) == 0 || !f.Grown() {
-		return
+//
+// It reports whether the next one may be read: not when its first line is not
+// there yet, as it may come at this moment, behind late lines that nobody looked for.
+func (s *stream) lateFirst(ctx context.Context, f *tail.File) bool {
+	if f.Offset() > 0 || len(s.late) == 0 {
+		return true
+	}
+	if !f.Grown() {
+		return false
 	}
 	for i := range s.late {
 		l := &s.late[i]
@@ -208,6 +215,7 @@ func (s *stream) lateFirst(ctx context.Context, f *tail.File) {
 			l.quietSince = time.Now()
 		}
 	}
+	return true
 }
 
 // lateDue reports whether the rotated files have their turn although there is
