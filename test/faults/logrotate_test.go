@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,10 +27,22 @@ var logrotateScenarios = []scenario{
 	{"logrotate-copytruncate", false, func(w *world) { whileRunning(w, 5, "copytruncate") }},
 	{"logrotate-compress", false, func(w *world) { whileRunning(w, 5, "create", "compress") }},
 	{"logrotate-delaycompress", false, func(w *world) { whileRunning(w, 5, "create", "compress", "delaycompress") }},
-	{"logrotate-delaycompress-stopped", false, func(w *world) { whileStopped(w, 1, "create", "compress", "delaycompress") }},
+	{"logrotate-compress-stopped", true, func(w *world) { whileStopped(w, 4, "create", "compress") }},
+	{"logrotate-delaycompress-stopped", false, func(w *world) { whileStopped(w, 4, "create", "compress", "delaycompress") }},
+	{"logrotate-dateext-compress-stopped", false, func(w *world) { whileStopped(w, 3, append(slices.Clone(dated), "compress")...) }},
+	{"logrotate-zstd", false, func(w *world) { whileRunning(w, 5, withZstd(w, "create")...) }},
+	{"logrotate-zstd-stopped", false, func(w *world) { whileStopped(w, 4, withZstd(w, "create")...) }},
+	{"logrotate-copytruncate-stopped", false, func(w *world) { whileStopped(w, 4, "copytruncate") }},
+	{"logrotate-copytruncate-compress-stopped", false, func(w *world) { whileStopped(w, 4, "copytruncate", "compress") }},
+	{"logrotate-compress-killed", false, func(w *world) { whileKilled(w, 3, "create", "compress") }},
 	{"logrotate-dateext", false, func(w *world) { whileRunning(w, 3, dated...) }},
 	{"logrotate-dateext-stopped", false, func(w *world) { whileStopped(w, 3, dated...) }},
 	{"logrotate-olddir", false, func(w *world) { whileRunning(w, 5, "create", "olddir old", "createolddir 755") }},
+	{"logrotate-olddir-stopped", false, func(w *world) { whileStopped(w, 4, "create", "olddir old", "createolddir 755") }},
+	{"logrotate-olddir-elsewhere-stopped", false, func(w *world) { whileStopped(w, 4, "create", "olddir ../elsewhere", "createolddir 755") }},
+	{"logrotate-olddir-compress-stopped", false, func(w *world) {
+		whileStopped(w, 4, "create", "olddir ../elsewhere", "createolddir 755", "compress", "delaycompress")
+	}},
 	{"logrotate-size", false, func(w *world) { bySize(w, false) }},
 	{"logrotate-size-stopped", false, func(w *world) { bySize(w, true) }},
 	{"logrotate-signals", true, func(w *world) { withSignals(w, false, "create") }},
@@ -133,6 +146,10 @@ func whileStopped(w *world, rotations int, directives ...string) {
 	for range 2 {
 		w.start()
 		w.arrived()
+		if strings.Contains(r.says, "../") { // one rotation shows where the files go
+			r.rotate(late)
+			w.arrived()
+		}
 		w.stop()
 		for range rotations {
 			l.Write(2000)
@@ -142,6 +159,35 @@ func whileStopped(w *world, rotations int, directives ...string) {
 	}
 	w.start()
 	w.heal()
+}
+
+// whileKilled rotates while the agent is dead, each time in the middle of what it reads.
+func whileKilled(w *world, rotations int, directives ...string) {
+	l := w.log("app.log")
+	r := newRotator(w, l, directives...)
+	for range 3 {
+		l.Write(50_000)
+		w.start()
+		w.kill()
+		for range rotations {
+			l.Write(2000)
+			r.rotate(0)
+			l.Write(500)
+		}
+	}
+	w.start()
+	w.heal()
+}
+
+// withZstd makes logrotate compress with zstd: this test's own binary, so that no other need be installed.
+func withZstd(w *world, directives ...string) []string {
+	w.Helper()
+	self, err := os.Executable()
+	require.NoError(w, err)
+	command := filepath.Join(w.dir, "zstd")
+	script := fmt.Sprintf("#!/bin/sh\n%s=1 exec %q\n", zstdVariable, self)
+	require.NoError(w, os.WriteFile(command, []byte(script), 0o755)) //nolint:gosec // it is to be run
+	return append(directives, "compress", "compresscmd "+command, "compressext .zst")
 }
 
 // bySize calls logrotate often, which rotates only what has grown enough.

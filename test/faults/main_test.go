@@ -1,11 +1,14 @@
 package faults
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
 
 	"logferry/test/agenttest"
@@ -18,7 +21,13 @@ var (
 	producer = flag.String("faults.producer", "", "the writer that the agent uses (kafka.producer)")
 )
 
+// zstdVariable makes this binary a compressor, for logrotate.
+const zstdVariable = "LOGFERRY_FAULTS_ZSTD"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(zstdVariable) != "" {
+		os.Exit(compress(os.Stdout, os.Stdin))
+	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "logferry-faults-")
 	if err == nil {
@@ -32,4 +41,18 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// compress writes what it reads as zstd, and returns the exit code.
+func compress(out io.Writer, in io.Reader) int {
+	z, err := zstd.NewWriter(out)
+	if err == nil {
+		_, err = io.Copy(z, in)
+		err = errors.Join(err, z.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
