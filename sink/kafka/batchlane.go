@@ -63,6 +63,8 @@ func (l *batchLane) cut() (wait time.Duration, over bool) {
 		l.flights, l.flying = append(l.flights, f), true
 		if f.state == pressing {
 			fresh = append(fresh, f)
+		} else {
+			l.signal() // it has failed already, and nobody will say so again
 		}
 		wait = -1
 	}
@@ -153,7 +155,8 @@ func (l *batchLane) pressed(f *flight, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if f.state = ready; err != nil {
-		f.state, f.err, f.batch = failed, err, nil
+		f.state, f.err, f.failedAt, f.batch = failed, err, time.Now(), nil
+		l.signal()
 	}
 }
 
@@ -317,15 +320,32 @@ func (l *batchLane) recover(ctx context.Context, head *flight) error {
 			l.note(err)
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, f := range l.flights {
-		if f.state == failed && f.batch != nil {
-			f.state, f.err = ready, nil
-			l.s.retries.Inc()
-		}
-	}
+	l.retry()
 	return nil
+}
+
+// retry makes every failed flight ready again, but for those that Kafka will
+// never take.
+func (l *batchLane) retry() {
+	var unpressed []*flight
+	l.mu.Lock()
+	for _, f := range l.flights {
+		switch {
+		case f.state != failed || f.batch == nil && poison(f.err) != "":
+			continue
+		case f.batch == nil:
+			f.state = pressing
+			unpressed = append(unpressed, f)
+		default:
+			f.state = ready
+		}
+		f.err = nil
+		l.s.retries.Inc()
+	}
+	l.mu.Unlock()
+	for _, f := range unpressed {
+		l.press(f)
+	}
 }
 
 // refuse deals with a flight that Kafka will never take as it is: it is halved

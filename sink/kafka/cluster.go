@@ -32,7 +32,7 @@ type cluster struct {
 
 // look is the newest look-up of a topic's metadata.
 type look struct {
-	at  time.Time // when it ended
+	at  time.Time // when it began
 	err error
 }
 
@@ -122,8 +122,9 @@ func (c *cluster) refresh(topic string, since time.Time) error {
 	if last := c.looked[topic]; last.at.After(since) {
 		return last.err
 	}
+	began := time.Now()
 	err := c.client.RefreshMetadata(topic)
-	c.looked[topic] = look{at: time.Now(), err: err}
+	c.looked[topic] = look{at: began, err: err}
 	return err
 }
 

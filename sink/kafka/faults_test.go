@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"logferry/internal/record"
 )
 
 var produce = []kmsg.Key{kmsg.Produce}
@@ -221,5 +224,44 @@ func TestAProducerIDThatIsRefusedIsWaitedFor(t *testing.T) {
 		h.Remove()
 		s.finish()
 		w.requireLines(w.consume(topic), "/a", 0, 10)
+	})
+}
+
+func TestARecordThatIsTooLargeIsSetAsideAlthoughNothingFollowsIt(t *testing.T) {
+	eachProducer(t, func(t *testing.T, cfg Config) {
+		w := newWorld(t, 1)
+		cfg.MaxMessageBytes = 2048
+		s := w.ship(cfg, Route{})
+		s.sendLines("/a", 0, 1, 1)
+		require.Eventually(t, func() bool { return s.doneCount() == 1 }, patient, time.Millisecond)
+		s.send(s.batchOf(source("/a"), record.Record{Value: make([]byte, 4096)}))
+		require.Eventually(t, func() bool { return s.doneCount() == 2 }, patient, time.Millisecond)
+		require.InDelta(t, 1, testutil.ToFloat64(s.m.deadLetters.WithLabelValues("web", "too_large")), 0)
+		s.finish()
+	})
+}
+
+func TestARecordThatCannotBeWrittenHarmsNoOther(t *testing.T) {
+	eachProducer(t, func(t *testing.T, cfg Config) {
+		w := newWorld(t, 2)
+		s := w.ship(cfg, Route{Partitioner: "round_robin"})
+		ancient := record.Record{Value: []byte("before the epoch"), Extra: &record.Extra{Time: time.Unix(-1000, 0)}}
+		n := 0
+		for i := range 50 {
+			n += s.sendLines("/a", i*10, i*10+10, 10)
+			if i == 25 {
+				s.send(s.batchOf(source("/b"), ancient))
+				n++
+			}
+		}
+		s.finish()
+		require.Equal(t, n, s.doneCount())
+		got := 0
+		for _, r := range w.consume(topic) {
+			if strings.HasPrefix(string(r.Value), "/a ") {
+				got++
+			}
+		}
+		require.Equal(t, 500, got)
 	})
 }

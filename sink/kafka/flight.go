@@ -27,6 +27,7 @@ type flight struct {
 	spans   []span
 	records int32
 	bytes   int // of the records' values
+	size    int // of the encoded and compressed records
 	batch   *sarama.RecordBatch
 
 	numbered bool        // batch has an id and sequence numbers

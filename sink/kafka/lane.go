@@ -55,7 +55,8 @@ func (l *lane) put(spans ...span) {
 	n := 0
 	for _, sp := range spans {
 		for i := sp.from; i < sp.to; i++ {
-			n += len(sp.parcel.batch.Records[i].Value) + recordOverhead
+			rec := &sp.parcel.batch.Records[i]
+			n += recordSize(rec, sp.parcel.keyOf(rec))
 		}
 	}
 	l.mu.Lock()

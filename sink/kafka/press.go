@@ -3,6 +3,7 @@ package kafka
 import (
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -26,6 +27,12 @@ func newPress(codec sarama.CompressionCodec, level int) (*press, error) {
 	return &press{codec: codec, compressor: c, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
 }
 
+// maxSheet is how much memory a sheet keeps for the next flight, in bytes.
+const maxSheet = 4 << 20
+
+// epoch is the earliest time that a batch can begin with.
+var epoch = time.Unix(0, 0)
+
 // sheet is what pressing one flight takes besides its result.
 type sheet struct{ raw, packed []byte }
 
@@ -39,11 +46,17 @@ func (p *press) run(f *flight) error {
 	defer sheets.Put(s)
 
 	raw, first, newest := appendRecords(s.raw[:0], f)
+	if first.Before(epoch) { // newest is not before first
+		return sarama.ErrInvalidTimestamp
+	}
 	packed, err := p.compress(s.packed[:0], raw)
 	if err != nil {
 		return err
 	}
-	s.raw, s.packed = raw, packed
+	if cap(raw) <= maxSheet { // what one huge record took is not kept
+		s.raw, s.packed = raw, packed
+	}
+	f.size = len(packed)
 	encoded := append(make([]byte, 0, len(packed)), packed...)
 	f.batch = newRecordBatch(encoded, f.records, p.codec, first, newest)
 	return nil

@@ -27,6 +27,8 @@ type sender struct {
 	queue []*flight
 	dead  error // why the connection is of no use any more
 	wake  chan struct{}
+
+	seen map[int32]bool // partitions that the next request is past; belongs to run
 }
 
 // add takes a flight. Safe for use from several goroutines.
@@ -95,28 +97,22 @@ func (s *sender) next() ([]*flight, error) {
 		return nil, s.dead
 	}
 	var fs []*flight
+	clear(s.seen)
 	rest := s.queue[:0]
 	size := 0
 	for _, f := range s.queue {
-		if (size == 0 || size+f.bytes <= maxRequest) && !holds(fs, f.lane.to) && !holds(rest, f.lane.to) {
-			fs = append(fs, f)
-			size += f.bytes
+		if taken := s.seen[f.lane.to]; taken || len(fs) > 0 && size+f.size > maxRequest {
+			s.seen[f.lane.to] = true // nothing of a partition overtakes what is left of it
+			rest = append(rest, f)
 			continue
 		}
-		rest = append(rest, f)
+		s.seen[f.lane.to] = true
+		fs = append(fs, f)
+		size += f.size
 	}
 	clear(s.queue[len(rest):])
 	s.queue = rest
 	return fs, nil
-}
-
-func holds(fs []*flight, partition int32) bool {
-	for _, f := range fs {
-		if f.lane.to == partition {
-			return true
-		}
-	}
-	return false
 }
 
 // send writes one request.
@@ -208,7 +204,7 @@ func (w *batchWriter) sender(b *sarama.Broker) *sender {
 	defer w.mu.Unlock()
 	s := w.senders[b]
 	if s == nil {
-		s = &sender{w: w, broker: b, wake: make(chan struct{}, 1)}
+		s = &sender{w: w, broker: b, wake: make(chan struct{}, 1), seen: make(map[int32]bool)}
 		w.senders[b] = s
 		w.wg.Go(func() { s.run() })
 	}
