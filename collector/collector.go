@@ -96,6 +96,9 @@ type dirEvent struct {
 
 // New makes a collector. It touches nothing yet.
 func New(cfg Config, deps Deps) *Collector {
+	if deps.FS == nil {
+		deps.FS = tail.Kernel{}
+	}
 	c := &Collector{
 		cfg: cfg, deps: deps, metrics: deps.Metrics.task(cfg.Task), log: deps.Log.With("task", cfg.Task),
 		slots: make(chan struct{}, activeStreams), rescan: make(chan struct{}, 1), notify: make(chan struct{}, 1),
@@ -106,7 +109,7 @@ func New(cfg Config, deps Deps) *Collector {
 	}
 	c.tail = &tail.Deps{
 		Frame: frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR},
-		Pool:  deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
+		FS:    deps.FS, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
 		RecordOverhead: cfg.RecordOverhead, Allow: cfg.Allow, Ending: c.ending,
 		Read: func(b *record.Batch, raw int) {
 			c.metrics.readBytes.Add(float64(raw))

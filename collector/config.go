@@ -37,6 +37,7 @@ type Deps struct {
 	Store   *checkpoint.Store
 	Watcher *watch.Watcher // nil: everything is polled
 	Pool    *tail.Pool
+	FS      tail.FS     // nil: tail.Kernel
 	Budget  tail.Budget // this task's part
 	Metrics *Metrics
 	Log     *slog.Logger

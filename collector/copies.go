@@ -99,7 +99,7 @@ func (s *stream) unseenCopies(f *tail.File, since time.Time) ([]*tail.File, erro
 // that was renamed after it was truncated are the generations that came after
 // it, not copies of what stood in it.
 func (s *stream) leadsTo(f *tail.File) bool {
-	g, err := statGeneration(s.path)
+	g, err := s.c.statGeneration(s.path)
 	return err == nil && g.id == f.ID()
 }
 
@@ -150,7 +150,7 @@ func (s *stream) lookBehind(f *tail.File) (found bool, err error) {
 // candidates opens the siblings that nobody reads or has read, oldest first.
 // One that cannot be opened is left out, unless that is for want of descriptors.
 func (s *stream) candidates(truncated checkpoint.FileID) (list []candidate, err error) {
-	n, err := look(s.path)
+	n, err := s.c.look(s.path)
 	if err != nil {
 		return nil, err
 	}
@@ -184,10 +184,10 @@ func (s *stream) candidates(truncated checkpoint.FileID) (list []candidate, err 
 
 // candidate opens one sibling; nil when it is none.
 func (s *stream) candidate(p string, truncated checkpoint.FileID, packed bool) (g generation, f *tail.File, err error) {
-	if packed && hasTwin(p) {
+	if packed && s.c.hasTwin(p) {
 		return g, nil, nil
 	}
-	g, err = statGeneration(p)
+	g, err = s.c.statGeneration(p)
 	if err != nil || g.id == truncated || !s.c.ownable(g.id) {
 		return g, nil, nil //nolint:nilerr // it is gone
 	}

@@ -143,7 +143,7 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 		c.leave(p, whyPacked)
 		return
 	}
-	info, err := tail.Look(p)
+	info, err := c.tail.FS.Look(p)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return
@@ -178,7 +178,7 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 // considerGone takes up a path whose file was renamed before anybody could
 // look at it: the file is searched for among the path's siblings.
 func (c *Collector) considerGone(p string) {
-	if _, err := tail.Look(p); !errors.Is(err, fs.ErrNotExist) || c.isPackedGeneration(p) {
+	if _, err := c.tail.FS.Look(p); !errors.Is(err, fs.ErrNotExist) || c.isPackedGeneration(p) {
 		return
 	}
 	c.mu.Lock()

@@ -57,7 +57,7 @@ func (s *stream) openGenerations(known map[checkpoint.FileID]checkpoint.State) (
 }
 
 func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (files []*tail.File, hasCurrent bool, err error) {
-	current, err := statGeneration(s.path)
+	current, err := s.c.statGeneration(s.path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, false, err
 	}
@@ -212,7 +212,7 @@ func isSame(st checkpoint.State, g generation) bool { return st.Birth == 0 || st
 // in the same minute.
 func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current generation, hasCurrent bool) ([]generation, error) {
 	q := s.newSearch(known, current, hasCurrent)
-	n, err := look(s.path)
+	n, err := s.c.look(s.path)
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +250,7 @@ func (q *search) isGeneration(path, plain string) bool {
 // identify looks at one name, and takes the file if it is a known one; ok
 // when it is another.
 func (q *search) identify(p string) (g generation, ok bool) {
-	g, err := statGeneration(p)
+	g, err := q.s.c.statGeneration(p)
 	if err != nil {
 		q.vanished = q.vanished || errors.Is(err, os.ErrNotExist)
 		return g, false
@@ -277,7 +277,7 @@ func (q *search) packed(paths []string) (list []generation) {
 		floor = min(floor, cmp.Or(st.Since, st.Birth))
 	}
 	for _, p := range paths {
-		if hasTwin(p) {
+		if q.s.c.hasTwin(p) {
 			continue
 		}
 		g, ok := q.identify(p)
@@ -337,14 +337,9 @@ type names struct {
 }
 
 // look lists the directory of a path.
-func look(path string) (n names, err error) {
+func (c *Collector) look(path string) (n names, err error) {
 	dir, base := filepath.Split(path)
-	d, err := os.Open(dir)
-	if err != nil {
-		return n, err
-	}
-	defer func() { _ = d.Close() }()
-	entries, err := d.ReadDir(-1)
+	entries, err := c.tail.FS.ReadDir(dir)
 	if err != nil {
 		return n, err
 	}
@@ -431,8 +426,8 @@ func (c *Collector) generationOf(path string) *stream {
 	return nil
 }
 
-func statGeneration(p string) (generation, error) {
-	info, err := tail.Look(p)
+func (c *Collector) statGeneration(p string) (generation, error) {
+	info, err := c.tail.FS.Look(p)
 	return newGeneration(p, info), err
 }
 

@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -31,7 +30,7 @@ func (q *search) movedAway() (packed []generation) {
 	if len(q.unread) == 0 {
 		return packed
 	}
-	entries, err := os.ReadDir(dir)
+	entries, err := q.s.c.tail.FS.ReadDir(dir)
 	if err != nil {
 		return packed
 	}
@@ -67,11 +66,11 @@ func (q *search) dropOthers() {
 // with the path's own name may be a generation there.
 func (q *search) lookInto(dir string) (names, error) {
 	path := filepath.Join(dir, filepath.Base(q.s.path))
-	n, err := look(path)
+	n, err := q.s.c.look(path)
 	if err != nil {
 		return n, err
 	}
-	if info, err := tail.Look(path); err == nil && info.Mode == unix.S_IFREG {
+	if info, err := q.s.c.tail.FS.Look(path); err == nil && info.Mode == unix.S_IFREG {
 		n.others = append(n.others, path)
 	}
 	allow := q.s.c.cfg.Allow

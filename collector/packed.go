@@ -81,9 +81,9 @@ const whyPacked = "a compressed generation of a path that is collected; what is 
 
 // hasTwin reports whether the file that a compressed one is made of is still
 // there: as long as it is, the compressed one may not be finished.
-func hasTwin(path string) bool {
+func (c *Collector) hasTwin(path string) bool {
 	plain, _ := unpackedName(path)
-	_, err := tail.Look(plain)
+	_, err := c.tail.FS.Look(plain)
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
@@ -257,12 +257,12 @@ func (s *stream) keepTrace(f *tail.File) {
 // hasPackedSince reports whether a compressed sibling was changed since a moment.
 func (s *stream) hasPackedSince(at int64) bool {
 	for _, dir := range append([]string{filepath.Dir(s.path)}, s.places()...) {
-		n, err := look(filepath.Join(dir, filepath.Base(s.path)))
+		n, err := s.c.look(filepath.Join(dir, filepath.Base(s.path)))
 		if err != nil {
 			continue
 		}
 		for _, p := range n.packed {
-			if g, err := statGeneration(p); err == nil && g.ended() >= at {
+			if g, err := s.c.statGeneration(p); err == nil && g.ended() >= at {
 				return true
 			}
 		}

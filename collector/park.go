@@ -166,7 +166,7 @@ func (s *stream) changedLocked() bool {
 	if f == nil {
 		return s.nextReady()
 	}
-	g, err := statGeneration(s.path)
+	g, err := s.c.statGeneration(s.path)
 	return err != nil || g.id != f.ID() || (!f.IsOpen() && f.Differs(g.size, g.birth))
 }
 

@@ -14,7 +14,7 @@ import (
 // read to its end. If not, the file is read once more, because it may have
 // been written to before it was renamed, and the next one takes its place.
 func (s *stream) checkPath(ctx context.Context, f *tail.File) (rotated bool, err error) {
-	g, err := statGeneration(s.path)
+	g, err := s.c.statGeneration(s.path)
 	switch {
 	case err == nil && g.id == f.ID():
 		return false, nil
@@ -108,7 +108,7 @@ func (s *stream) nextGeneration() error {
 // nextReady reports whether a file stands under the path that no other
 // stream is reading.
 func (s *stream) nextReady() bool {
-	g, err := statGeneration(s.path)
+	g, err := s.c.statGeneration(s.path)
 	return err == nil && s.c.ownable(g.id)
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
+
+	"logferry/collector/tail"
 )
 
 func TestARenamedFileIsReadToItsEndBeforeTheNewOneBegins(t *testing.T) {
@@ -147,9 +149,9 @@ func tickOver(t *testing.T, w *world) {
 	born := func() int64 {
 		w.write("tick", "")
 		defer w.remove("tick")
-		g, err := statGeneration(w.path("tick"))
+		info, err := tail.Look(w.path("tick"))
 		require.NoError(t, err)
-		return g.born
+		return newGeneration(w.path("tick"), info).born
 	}
 	first := born()
 	require.Eventually(t, func() bool { return born() > first }, patience, time.Millisecond)

@@ -227,7 +227,7 @@ func (s *stream) lateDue() bool {
 
 // open finds the files of the path at the stream's first run.
 func (s *stream) open() error {
-	if g, err := statGeneration(s.path); !wasCollected(s.known) && s.found.born != 0 && (err != nil || g.id != s.found.id) {
+	if g, err := s.c.statGeneration(s.path); !wasCollected(s.known) && s.found.born != 0 && (err != nil || g.id != s.found.id) {
 		// Renamed between its discovery and now: look for it by its identity.
 		s.known = map[checkpoint.FileID]checkpoint.State{s.found.id: {Birth: s.found.born}}
 	}

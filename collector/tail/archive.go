@@ -40,6 +40,7 @@ const (
 // Bytes that cannot be decoded end the archive: what stands before them is all
 // there is, and damage says why.
 type archive struct {
+	fs     FS
 	fd     int
 	kind   string
 	first  []byte // the first bytes, up to headBytes
@@ -73,10 +74,10 @@ func (s *span) copy(b []byte, off int64) int {
 }
 
 // newArchive looks at the first bytes. It leaves no decoder behind.
-func newArchive(fd int, ending <-chan struct{}) (*archive, error) {
-	a := &archive{fd: fd, end: -1, ending: ending}
+func newArchive(fs FS, fd int, ending <-chan struct{}) (*archive, error) {
+	a := &archive{fs: fs, fd: fd, end: -1, ending: ending}
 	var magic [4]byte
-	n, err := preadFull(fd, magic[:], 0)
+	n, err := readFull(fs, fd, magic[:], 0)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +185,7 @@ func (a *archive) seek(off int64) error {
 // rewind begins again at the front.
 func (a *archive) rewind() error {
 	a.drop()
-	a.raw, a.pos, a.eof = &rawFile{fd: a.fd}, 0, false
+	a.raw, a.pos, a.eof = &rawFile{fs: a.fs, fd: a.fd}, 0, false
 	in := bufio.NewReaderSize(a.raw, rawBytes)
 	var err error
 	switch a.kind {
@@ -227,11 +228,11 @@ func (a *archive) stopped(err error) error {
 		a.drop()
 		return a.raw.err
 	}
-	st, statErr := fstat(a.fd)
+	size, _, statErr := a.fs.Size(a.fd)
 	if statErr != nil {
 		return fmt.Errorf("stat: %w", statErr)
 	}
-	a.eof, a.end, a.endRaw, a.damage = true, a.pos, st.Size, nil
+	a.eof, a.end, a.endRaw, a.damage = true, a.pos, size, nil
 	if err != io.EOF { //nolint:errorlint // io.Reader promises the value itself
 		a.damage = fmt.Errorf("decode %s at offset %d: %w", a.kind, a.pos, err)
 	}
@@ -274,13 +275,14 @@ func (a *archive) drop() {
 // rawFile reads a descriptor from its front, and keeps the error that is the
 // file's and not the format's.
 type rawFile struct {
+	fs  FS
 	fd  int
 	off int64
 	err error
 }
 
 func (r *rawFile) Read(b []byte) (int, error) {
-	n, err := pread(r.fd, b, r.off)
+	n, err := r.fs.Pread(r.fd, b, r.off)
 	r.off += int64(n)
 	switch {
 	case err != nil:

@@ -38,7 +38,7 @@ func (f *File) CopyOf(s checkpoint.State) bool {
 
 // holds reports whether the bytes at an offset are those that a sum was made of.
 func (f *File) holds(want checkpoint.Sum, at int64) bool {
-	got, ok := f.sum(at, want.Len)
+	got, ok := f.sumRange(at, want.Len)
 	return want.Len == 0 || (ok && got == want)
 }
 

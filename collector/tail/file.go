@@ -49,6 +49,7 @@ var (
 // any goroutine and must not block.
 type Deps struct {
 	Frame  frame.Lines
+	FS     FS // nil: Kernel
 	Pool   *Pool
 	Budget Budget
 	Store  *checkpoint.Store
@@ -125,62 +126,52 @@ func newFile(path string, deps *Deps) (*File, error) {
 	if err := f.open(); err != nil {
 		return nil, err
 	}
-	f.birth = birthTime(f.fd)
 	f.tracker = checkpoint.NewTracker(0)
 	return f, nil
 }
 
-// open fills f.fd, f.id and f.size.
+// open fills f.fd, f.id, f.birth and f.size.
 func (f *File) open() error {
-	fd, err := openRegular(f.path, f.deps.Allow)
+	fd, info, err := f.deps.openRegular(f.path)
 	if err != nil {
 		return err
 	}
-	st, err := fstat(fd)
-	if err != nil {
-		_ = unix.Close(fd)
-		return fmt.Errorf("stat %s: %w", f.path, err)
-	}
-	id := StatID(&st)
-	if f.id != (checkpoint.FileID{}) && f.id != id {
-		_ = unix.Close(fd)
+	known := f.id != (checkpoint.FileID{})
+	if known && (f.id != info.ID || (f.birth != 0 && info.Birth != f.birth)) {
+		f.deps.fs().Close(fd)
 		return ErrOther
 	}
-	if f.id == (checkpoint.FileID{}) {
-		f.id = id // written once: ID is asked for from anywhere
+	if !known { // written once: they are asked for from anywhere
+		f.id, f.birth = info.ID, info.Birth
 	}
-	f.fd, f.size = fd, st.Size
+	f.fd, f.size = fd, info.Size
 	return nil
 }
 
 // openRegular opens a regular file without following what it might be
 // instead: the kind is looked at before the open, so that a device feels
 // nothing, and again on the descriptor, so that nobody can swap it between.
-func openRegular(path string, allow func(string) error) (int, error) {
-	var st unix.Stat_t
-	if err := ignoringEINTR(func() error { return unix.Stat(path, &st) }); err != nil {
-		return -1, &fs.PathError{Op: "stat", Path: path, Err: err}
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return -1, fmt.Errorf("open %s: %w", path, ErrNotRegular)
-	}
-	var fd int
-	err := ignoringEINTR(func() (err error) {
-		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-		return err
-	})
+func (d *Deps) openRegular(path string) (int, Info, error) {
+	info, err := d.fs().Look(path)
 	if err != nil {
-		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
+		return -1, info, err
+	}
+	if info.Mode != unix.S_IFREG {
+		return -1, info, fmt.Errorf("open %s: %w", path, ErrNotRegular)
+	}
+	fd, err := d.fs().Open(path)
+	if err != nil {
+		return -1, info, err
 	}
 	if fd >= maxDescriptor() { // the kernel gives the lowest number that is free
-		_ = unix.Close(fd)
-		return -1, &fs.PathError{Op: "open", Path: path, Err: unix.EMFILE}
+		d.fs().Close(fd)
+		return -1, info, &fs.PathError{Op: "open", Path: path, Err: unix.EMFILE}
 	}
-	if err := checkOpened(fd, path, allow); err != nil {
-		_ = unix.Close(fd)
-		return -1, err
+	if info, err = d.checkOpened(fd, path); err != nil {
+		d.fs().Close(fd)
+		return -1, info, err
 	}
-	return fd, nil
+	return fd, info, nil
 }
 
 // maxDescriptor bounds the numbers of the descriptors that files may take. The
@@ -194,35 +185,25 @@ var maxDescriptor = sync.OnceValue(func() int {
 	return n - min(n/2, max(64, n/8))
 })
 
-func checkOpened(fd int, path string, allow func(string) error) error {
-	st, err := fstat(fd)
+func (d *Deps) checkOpened(fd int, path string) (Info, error) {
+	info, err := d.fs().Inspect(fd)
 	if err != nil {
-		return fmt.Errorf("stat %s: %w", path, err)
+		return info, fmt.Errorf("stat %s: %w", path, err)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fmt.Errorf("open %s: %w", path, ErrNotRegular)
+	if info.Mode != unix.S_IFREG {
+		return info, fmt.Errorf("open %s: %w", path, ErrNotRegular)
 	}
-	if allow == nil {
-		return nil
+	if d.Allow == nil {
+		return info, nil
 	}
 	resolved, err := resolvedPath(fd, path)
 	if err != nil {
-		return fmt.Errorf("resolve %s: %w", path, err)
+		return info, fmt.Errorf("resolve %s: %w", path, err)
 	}
-	if err := allow(resolved); err != nil {
-		return fmt.Errorf("open %s: %w: %w", path, ErrNotAllowed, err)
+	if err := d.Allow(resolved); err != nil {
+		return info, fmt.Errorf("open %s: %w: %w", path, ErrNotAllowed, err)
 	}
-	return nil
-}
-
-// StatID is the identity in a stat result.
-func StatID(st *unix.Stat_t) checkpoint.FileID {
-	return checkpoint.FileID{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // other systems have other types
-}
-
-func fstat(fd int) (st unix.Stat_t, err error) {
-	err = ignoringEINTR(func() error { return unix.Fstat(fd, &st) })
-	return st, err
+	return info, nil
 }
 
 func ignoringEINTR(fn func() error) error {
@@ -231,24 +212,6 @@ func ignoringEINTR(fn func() error) error {
 			return err
 		}
 	}
-}
-
-func pread(fd int, b []byte, off int64) (n int, err error) {
-	err = ignoringEINTR(func() error { n, err = unix.Pread(fd, b, off); return err })
-	return max(n, 0), err
-}
-
-// preadFull reads until b is full or the file ends.
-func preadFull(fd int, b []byte, off int64) (int, error) {
-	n := 0
-	for n < len(b) {
-		m, err := pread(fd, b[n:], off+int64(n))
-		if err != nil || m == 0 {
-			return n, err
-		}
-		n += m
-	}
-	return n, nil
 }
 
 // ID is the file's identity.
@@ -297,8 +260,8 @@ func (f *File) Reset() {
 	f.mu.Lock()
 	f.head, f.tail, f.tailAt = checkpoint.Sum{}, checkpoint.Sum{}, 0
 	f.moved = time.Now()
-	if st, err := fstat(f.fd); err == nil {
-		f.size = st.Size
+	if size, _, err := f.deps.fs().Size(f.fd); err == nil {
+		f.size = size
 	}
 	f.mu.Unlock()
 	f.SeekTo(0)
@@ -321,7 +284,7 @@ func (f *File) Close() {
 	}
 	f.refreshSumsLocked()
 	f.Rest()
-	_ = unix.Close(f.fd)
+	f.deps.fs().Close(f.fd)
 	f.fd = -1
 }
 
@@ -340,13 +303,6 @@ func (f *File) Reopen() error {
 	}
 	if f.packed != nil {
 		f.packed.fd = f.fd
-	}
-	if f.birth != 0 && birthTime(f.fd) != f.birth {
-		_ = unix.Close(f.fd)
-		f.fd = -1
-		return ErrOther
-	}
-	if f.packed != nil {
 		return nil // nobody writes to it
 	}
 	if f.head.Len > 0 && f.size >= int64(f.head.Len) && !f.holdsLocked(f.head, 0) ||
@@ -359,7 +315,7 @@ func (f *File) Reopen() error {
 // holdsLocked reports whether the bytes at an offset are those that a sum was
 // made of. A range that cannot be read is no proof of the contrary.
 func (f *File) holdsLocked(want checkpoint.Sum, at int64) bool {
-	got, ok := f.sum(at, want.Len)
+	got, ok := f.sumRange(at, want.Len)
 	return !ok || got == want
 }
 
@@ -388,15 +344,14 @@ func (f *File) Stat() (size int64, linked bool, err error) {
 	if f.fd < 0 {
 		return f.size, true, nil
 	}
-	st, err := fstat(f.fd)
-	if err != nil {
+	if size, linked, err = f.deps.fs().Size(f.fd); err != nil {
 		return 0, false, fmt.Errorf("stat %s: %w", f.path, err)
 	}
-	f.size = st.Size
+	f.size = size
 	if f.packed != nil {
-		f.size = f.packed.size(st.Size)
+		f.size = f.packed.size(size)
 	}
-	return f.size, st.Nlink > 0, nil
+	return f.size, linked, nil
 }
 
 // Offset is where the next batch begins. Only the reader may ask.
@@ -433,20 +388,20 @@ func (f *File) SetRotated() {
 // which is being written is sent whole.
 func (f *File) SeekToLastLine() {
 	f.mu.Lock()
-	fd, size := f.fd, f.size
+	size := f.size
 	f.mu.Unlock()
-	f.SeekTo(lastLine(fd, size, int64(f.deps.Frame.MaxBytes)))
+	f.SeekTo(f.lastLine(size, int64(f.deps.Frame.MaxBytes)))
 }
 
 // lastLine looks backwards from end for the last newline, most bytes at most,
 // and returns the offset behind it.
-func lastLine(fd int, end, most int64) int64 {
+func (f *File) lastLine(end, most int64) int64 {
 	const step = 4 << 10
 	var buf [step]byte
 	for at := end; end-at < most; {
 		n := min(at, step)
 		at -= n
-		m, err := preadFull(fd, buf[:n], at)
+		m, err := f.preadFull(buf[:n], at)
 		if err != nil {
 			return end
 		}

@@ -20,18 +20,6 @@ func resolvedPath(fd int, path string) (string, error) {
 	return strings.TrimSuffix(p, " (deleted)"), err
 }
 
-// birthTime is the creation time in Unix nanoseconds, or 0 where the file
-// system keeps none.
-func birthTime(fd int) int64 { return statBirth(fd, "", unix.AT_EMPTY_PATH) }
-
-func statBirth(fd int, path string, flags int) int64 {
-	var stx unix.Statx_t
-	if err := unix.Statx(fd, path, flags, unix.STATX_BTIME, &stx); err != nil {
-		return 0
-	}
-	return born(&stx)
-}
-
 func born(stx *unix.Statx_t) int64 {
 	if stx.Mask&unix.STATX_BTIME == 0 {
 		return 0
@@ -44,12 +32,24 @@ func nanos(t unix.StatxTimestamp) int64 { return t.Sec*int64(time.Second) + int6
 // Look asks, in one system call, what stands under path, symbolic links
 // followed.
 func Look(path string) (Info, error) {
-	var stx unix.Statx_t
-	err := ignoringEINTR(func() error {
-		return unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &stx)
-	})
+	info, err := statx(unix.AT_FDCWD, path, 0)
 	if err != nil {
 		return Info{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return info, nil
+}
+
+// Inspect implements FS.
+func (Kernel) Inspect(fd int) (Info, error) { return statx(fd, "", unix.AT_EMPTY_PATH) }
+
+// statx leaves Birth 0 where the file system keeps none.
+func statx(fd int, path string, flags int) (Info, error) {
+	var stx unix.Statx_t
+	err := ignoringEINTR(func() error {
+		return unix.Statx(fd, path, flags, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &stx)
+	})
+	if err != nil {
+		return Info{}, err
 	}
 	return Info{
 		ID:   checkpoint.FileID{Dev: unix.Mkdev(stx.Dev_major, stx.Dev_minor), Ino: stx.Ino},

@@ -7,13 +7,13 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"logferry/collector/checkpoint"
 )
 
 func fdPath(_ int, path string) string { return path }
 
 func resolvedPath(_ int, path string) (string, error) { return filepath.EvalSymlinks(path) }
-
-func birthTime(int) int64 { return 0 }
 
 // Look asks what stands under path, symbolic links followed.
 func Look(path string) (Info, error) {
@@ -21,5 +21,17 @@ func Look(path string) (Info, error) {
 	if err := ignoringEINTR(func() error { return unix.Stat(path, &st) }); err != nil {
 		return Info{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	return Info{ID: StatID(&st), Size: st.Size, Mode: uint32(st.Mode) & unix.S_IFMT, Modified: st.Mtim.Nano()}, nil
+	return infoOf(&st), nil
+}
+
+// Inspect implements FS.
+func (Kernel) Inspect(fd int) (Info, error) {
+	var st unix.Stat_t
+	err := ignoringEINTR(func() error { return unix.Fstat(fd, &st) })
+	return infoOf(&st), err
+}
+
+func infoOf(st *unix.Stat_t) Info {
+	id := checkpoint.FileID{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // systems have other types
+	return Info{ID: id, Size: st.Size, Mode: uint32(st.Mode) & unix.S_IFMT, Modified: st.Mtim.Nano()}
 }

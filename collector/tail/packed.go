@@ -3,8 +3,6 @@ package tail
 import (
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"logferry/collector/checkpoint"
 )
 
@@ -19,8 +17,8 @@ func OpenPacked(path string, deps *Deps) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.packed, err = newArchive(f.fd, deps.Ending); err != nil {
-		_ = unix.Close(f.fd)
+	if f.packed, err = newArchive(deps.fs(), f.fd, deps.Ending); err != nil {
+		deps.fs().Close(f.fd)
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	f.head = checkpoint.SumOf(f.packed.first)
@@ -81,23 +79,15 @@ func (f *File) pread(b []byte, off int64) (int, error) {
 	if f.packed != nil {
 		return f.packed.readAt(b, off)
 	}
-	return pread(f.fd, b, off)
+	return f.deps.fs().Pread(f.fd, b, off)
 }
 
+// preadFull reads until b is full or the file ends.
 func (f *File) preadFull(b []byte, off int64) (int, error) {
 	if f.packed != nil {
 		return f.packed.readAt(b, off)
 	}
-	return preadFull(f.fd, b, off)
-}
-
-// sum hashes n bytes at an offset; false when they cannot be read.
-func (f *File) sum(at int64, n int) (checkpoint.Sum, bool) {
-	buf := make([]byte, n)
-	if m, err := f.preadFull(buf, at); err != nil || m < n {
-		return checkpoint.Sum{}, false
-	}
-	return checkpoint.SumOf(buf), true
+	return readFull(f.deps.fs(), f.fd, b, off)
 }
 
 // sizeUpTo is the file's size in bytes, but of a compressed file no more than

@@ -295,10 +295,10 @@ func FuzzArchive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, off uint32) {
 		p := filepath.Join(t.TempDir(), "a.gz")
 		require.NoError(t, os.WriteFile(p, data, 0o600))
-		fd, err := openRegular(p, nil)
+		fd, _, err := (&Deps{}).openRegular(p)
 		require.NoError(t, err)
 		defer func() { _ = unix.Close(fd) }()
-		a, err := newArchive(fd, nil)
+		a, err := newArchive(Kernel{}, fd, nil)
 		if err != nil {
 			require.True(t, errors.Is(err, ErrNotPacked), err)
 			return

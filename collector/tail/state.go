@@ -102,9 +102,9 @@ func (f *File) refreshSumsLocked() {
 	if want == f.head.Len && !stale {
 		return
 	}
-	end, ok := sumRange(f.fd, off-min(off, tailBytes), int(min(off, tailBytes)))
+	end, ok := f.sumRange(off-min(off, tailBytes), int(min(off, tailBytes)))
 	head := make([]byte, want)
-	if n, err := preadFull(f.fd, head, 0); err != nil || n < want || !f.head.Of(head) {
+	if n, err := f.preadFull(head, 0); err != nil || n < want || !f.head.Of(head) {
 		return
 	}
 	f.head = checkpoint.SumOf(head)
@@ -129,9 +129,9 @@ func (f *File) noteHead(data []byte, at int64) error {
 	return nil
 }
 
-func sumRange(fd int, off int64, n int) (checkpoint.Sum, bool) {
+func (f *File) sumRange(off int64, n int) (checkpoint.Sum, bool) {
 	buf := make([]byte, n)
-	if m, err := preadFull(fd, buf, off); err != nil || m < n {
+	if m, err := f.preadFull(buf, off); err != nil || m < n {
 		return checkpoint.Sum{}, false
 	}
 	return checkpoint.SumOf(buf), true
@@ -153,7 +153,7 @@ func (f *File) Resume(s checkpoint.State) bool {
 		want checkpoint.Sum
 		at   int64
 	}{{s.Head, 0}, {s.Tail, s.Offset - int64(s.Tail.Len)}} {
-		if got, ok := f.sum(r.at, r.want.Len); r.want.Len > 0 && (!ok || got != r.want) {
+		if got, ok := f.sumRange(r.at, r.want.Len); r.want.Len > 0 && (!ok || got != r.want) {
 			return false
 		}
 	}
@@ -190,8 +190,8 @@ func (f *File) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fd >= 0 && f.packed == nil {
-		if st, err := fstat(f.fd); err == nil {
-			f.size = st.Size
+		if size, _, err := f.deps.fs().Size(f.fd); err == nil {
+			f.size = size
 		}
 	}
 	oldest, _ := f.tracker.Oldest()
