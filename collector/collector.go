@@ -62,6 +62,7 @@ type Collector struct {
 	tail    *tail.Deps
 	metrics taskMetrics
 	log     *slog.Logger
+	notices *notices
 
 	out    chan<- *record.Batch
 	slots  chan struct{}
@@ -81,10 +82,12 @@ type Collector struct {
 	told    map[string]bool   // see once
 	polled  bool              // some watch could not be set: files are polled too
 
+	unlooked bool          // a path could not be looked at; only the loop touches it
 	awaited  int           // streams of the first look that have not tried to open their files
 	noted    bool          // the first look is over
 	scanTook time.Duration // only the loop touches it
 	began    time.Time     // when Run was called
+	retry    time.Duration // how soon what failed is tried again
 
 	stored map[string]map[checkpoint.FileID]checkpoint.State // by path; until the first look is over
 }
@@ -105,7 +108,8 @@ func New(cfg Config, deps Deps) *Collector {
 		streams: map[string]*stream{}, byID: map[checkpoint.FileID]*stream{}, dirs: map[string]*watch.Watch{},
 		refused: map[string]string{}, told: map[string]bool{},
 		unpack: make(chan struct{}, unpackSlots), ending: make(chan struct{}),
-		polled: cfg.Poll || deps.Watcher == nil,
+		polled: cfg.Poll || deps.Watcher == nil, retry: retryDelay,
+		notices: newNotices(deps.Log.With("task", cfg.Task)),
 	}
 	c.tail = &tail.Deps{
 		Frame: frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR},
@@ -156,6 +160,19 @@ func (c *Collector) loop(ctx context.Context) {
 			soon = time.After(max(scanDelay, scanShare*c.scanTook))
 		}
 	}
+	wait := c.retry
+	again := func() { // what could not be looked at is looked at once more, less and less often
+		if !c.unlooked {
+			wait = c.retry
+			return
+		}
+		c.unlooked = false
+		if soon == nil {
+			soon = time.After(max(wait, scanShare*c.scanTook))
+			wait = min(2*wait, maxRetryDelay)
+		}
+	}
+	again()
 	for {
 		select {
 		case <-ctx.Done():
@@ -165,13 +182,16 @@ func (c *Collector) loop(ctx context.Context) {
 			if c.handleEvents() {
 				later()
 			}
+			again()
 		case <-c.rescan:
 			later()
 		case <-soon:
 			soon = nil
 			c.scan(nil)
+			again()
 		case <-reconcile.C:
 			c.scan(nil)
+			again()
 			if time.Since(pruned) > pruneEvery {
 				pruned = time.Now()
 				c.prune()

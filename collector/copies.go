@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 type candidate struct {
 	*tail.File
 	generation
+	copied bool // it holds what was read
+	begins bool // the truncated file begins with its first bytes
 }
 
 // copiesOf opens what holds the unread rest of a truncated file, oldest first:
@@ -27,18 +30,18 @@ type candidate struct {
 func (s *stream) copiesOf(was checkpoint.State, f *tail.File, resume func(*tail.File)) ([]*tail.File, error) {
 	s.cutAt = time.Now()
 	s.truncates.Store(true)
-	list, err := s.candidates(f.ID())
+	stays, err := s.leadsTo(f)
 	if err != nil {
 		return nil, err
 	}
-	stays := s.leadsTo(f)
+	list, err := s.candidates(f, &was)
+	if err != nil {
+		return nil, err
+	}
 	rest, since := -1, was.Updated.UnixNano()
-	isCopy := make([]bool, len(list))
 	for i, c := range list {
-		isCopy[i] = c.CopyOf(was)
-		c.Rest()
 		// Several copies may hold what was read: the longest holds the rest.
-		if isCopy[i] && (rest < 0 || c.size >= list[rest].size) {
+		if c.copied && (rest < 0 || c.size >= list[rest].size) {
 			rest, since = i, c.born
 		}
 	}
@@ -48,8 +51,8 @@ func (s *stream) copiesOf(was checkpoint.State, f *tail.File, resume func(*tail.
 		if c.packed || (rest >= 0 && list[rest].packed) {
 			later = i > rest && (rest >= 0 || c.ended() >= since)
 		}
-		whole := stays && later && isNumbered(filepath.Base(s.path), filepath.Base(c.path)) && !isCopy[i]
-		if whole && !c.packed && f.Begins(c.Head()) {
+		whole := stays && later && isNumbered(filepath.Base(s.path), filepath.Base(c.path)) && !c.copied
+		if whole && c.begins {
 			whole = false // a copy of what stands in the file now is just being made
 			if born := time.Unix(0, c.born); born.Before(s.cutAt) {
 				s.cutAt = born
@@ -73,7 +76,7 @@ func (s *stream) copiesOf(was checkpoint.State, f *tail.File, resume func(*tail.
 // else than the file does. A copy that is just being made is left out, as it
 // begins like the file.
 func (s *stream) unseenCopies(f *tail.File, since time.Time) ([]*tail.File, error) {
-	list, err := s.candidates(f.ID())
+	list, err := s.candidates(f, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +87,7 @@ func (s *stream) unseenCopies(f *tail.File, since time.Time) ([]*tail.File, erro
 			made = c.ended() // when what stands in it was written
 		}
 		unseen := made > since.Add(-clockTick).UnixNano() && isNumbered(filepath.Base(s.path), filepath.Base(c.path)) &&
-			c.Head().Len > 0 && (c.packed || !f.Begins(c.Head()))
+			c.Head().Len > 0 && !c.begins
 		if !unseen || !s.c.own(c.ID(), s) {
 			c.Close()
 			continue
@@ -98,9 +101,12 @@ func (s *stream) unseenCopies(f *tail.File, since time.Time) ([]*tail.File, erro
 // leadsTo reports whether the path still leads to f. The siblings of a file
 // that was renamed after it was truncated are the generations that came after
 // it, not copies of what stood in it.
-func (s *stream) leadsTo(f *tail.File) bool {
+func (s *stream) leadsTo(f *tail.File) (bool, error) {
 	g, err := s.c.statGeneration(s.path)
-	return err == nil && g.id == f.ID()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && g.id == f.ID(), err
 }
 
 // adopt makes a copy a part of the stream.
@@ -118,8 +124,11 @@ func (s *stream) adopt(f *tail.File) {
 // The order matters: the file's head is known before its directory is listed,
 // and the read that follows demands that head.
 func (s *stream) lookBehind(f *tail.File) (found bool, err error) {
-	if s.cutAt.IsZero() || f.Offset() > 0 || !s.current || len(s.queue) != 1 || !s.leadsTo(f) {
+	if s.cutAt.IsZero() || f.Offset() > 0 || !s.current || len(s.queue) != 1 {
 		return false, nil
+	}
+	if leads, err := s.leadsTo(f); err != nil || !leads {
+		return false, err
 	}
 	size, _, err := f.Stat()
 	if err != nil {
@@ -147,9 +156,35 @@ func (s *stream) lookBehind(f *tail.File) (found bool, err error) {
 	return len(files) > 0, nil
 }
 
-// candidates opens the siblings that nobody reads or has read, oldest first.
-// One that cannot be opened is left out, unless that is for want of descriptors.
-func (s *stream) candidates(truncated checkpoint.FileID) (list []candidate, err error) {
+// candidates opens the siblings of a truncated file that nobody reads or has
+// read, oldest first, and compares them with what was read of it, if that is given.
+func (s *stream) candidates(f *tail.File, was *checkpoint.State) (list []candidate, err error) {
+	for range generationTries {
+		if list, err = s.tryCandidates(f, was); err == nil {
+			break
+		}
+		for _, c := range list {
+			c.Close()
+		}
+		if !errors.Is(err, tail.ErrOther) {
+			return nil, err
+		}
+		list, err = nil, errMoving
+	}
+	var found []generation
+	byPath := map[string]candidate{}
+	for _, c := range list {
+		found = append(found, c.generation)
+		byPath[c.path] = c
+	}
+	sortGenerations(filepath.Base(s.path), found)
+	for i, g := range found {
+		list[i] = byPath[g.path]
+	}
+	return list, err
+}
+
+func (s *stream) tryCandidates(f *tail.File, was *checkpoint.State) (list []candidate, err error) {
 	n, err := s.c.look(s.path)
 	if err != nil {
 		return nil, err
@@ -160,72 +195,82 @@ func (s *stream) candidates(truncated checkpoint.FileID) (list []candidate, err 
 		}
 		defer s.c.unpackDone()
 	}
-	var found []generation
-	files := map[string]*tail.File{}
 	for i, p := range append(n.siblings, n.packed...) {
-		g, f, err := s.candidate(p, truncated, i >= len(n.siblings))
+		c, err := s.candidate(p, i >= len(n.siblings), f, was)
+		if err == nil {
+			err = f.Unsure()
+		} else {
+			err = s.doWithout(p, err)
+		}
+		if c.File != nil {
+			list = append(list, c)
+		}
 		if err != nil {
-			for _, f := range files {
-				f.Close()
-			}
-			return nil, err
+			return list, err
 		}
-		if f != nil {
-			files[p] = f
-			found = append(found, g)
-		}
-	}
-	sortGenerations(filepath.Base(s.path), found)
-	for _, g := range found {
-		list = append(list, candidate{files[g.path], g})
 	}
 	return list, nil
 }
 
-// candidate opens one sibling; nil when it is none.
-func (s *stream) candidate(p string, truncated checkpoint.FileID, packed bool) (g generation, f *tail.File, err error) {
-	if packed && s.c.hasTwin(p) {
-		return g, nil, nil
-	}
-	g, err = s.c.statGeneration(p)
-	if err != nil || g.id == truncated || !s.c.ownable(g.id) {
-		return g, nil, nil //nolint:nilerr // it is gone
-	}
-	st, stored := s.c.deps.Store.Get(s.c.cfg.Task, g.id)
+// candidate opens one sibling and compares it; without a file when it is none.
+func (s *stream) candidate(p string, packed bool, f *tail.File, was *checkpoint.State) (c candidate, err error) {
 	if packed {
+		if twin, err := s.hasTwin(p); twin || err != nil {
+			return c, err
+		}
+	}
+	g, err := s.c.statGeneration(p)
+	if err != nil || g.id == f.ID() || !s.c.ownable(g.id) {
+		return c, err
+	}
+	g.packed = packed
+	c.generation = g
+	if c.File, err = s.openCandidate(g); c.File == nil {
+		return c, err
+	}
+	c.copied = was != nil && c.CopyOf(*was)
+	c.begins = !packed && f.Begins(c.Head())
+	c.Rest()
+	if err := c.Unsure(); err != nil {
+		c.Close()
+		c.File = nil
+		return c, err
+	}
+	return c, nil
+}
+
+// openCandidate opens a sibling; nil when it was read before, or may not be.
+func (s *stream) openCandidate(g generation) (f *tail.File, err error) {
+	st, stored := s.c.deps.Store.Get(s.c.cfg.Task, g.id)
+	if g.packed {
 		if stored && st.Packed != "" && st.Birth == g.birth {
-			return g, nil, nil
+			return nil, nil
 		}
-		if f, err = s.openPacked(p); f == nil {
-			if errors.Is(err, tail.ErrOther) {
-				err = nil
-			}
-			return g, nil, err
-		}
-		g.packed = true
+		f, err = s.openPacked(g.path)
+	} else {
+		f, err = tail.Open(g.path, s.c.tail)
+	}
+	if errors.Is(err, tail.ErrNotAllowed) || errors.Is(err, tail.ErrNotRegular) {
+		return nil, nil
+	}
+	if f == nil || err != nil {
+		return nil, err
+	}
+	var read bool
+	if g.packed {
 		f.SetSince(g.mtime)
-		if f.ID() != g.id || isCopyOfDone(f, s.known) {
-			f.Close()
-			return g, nil, nil
-		}
-		return g, f, nil
+		read = isCopyOfDone(f, s.known)
+	} else {
+		read = stored && f.Resume(st)
 	}
-	f, err = tail.Open(p, s.c.tail)
-	switch {
-	case outOfDescriptors(err):
-		return g, nil, err
-	case err != nil:
-		if !errors.Is(err, fs.ErrNotExist) {
-			s.c.metrics.errors.Inc()
-			s.c.log.Warn("a file that may hold unread lines cannot be opened", "path", p, "error", err)
-		}
-		return g, nil, nil
+	if err = f.Unsure(); err == nil && f.ID() != g.id {
+		err = tail.ErrOther
 	}
-	if f.ID() != g.id || (stored && f.Resume(st)) {
+	if err != nil || read {
 		f.Close()
-		return g, nil, nil
+		return nil, err
 	}
-	return g, f, nil
+	return f, nil
 }
 
 // copyTime is how long after its last change a copy is waited for to be
@@ -249,17 +294,25 @@ func (c *Collector) leaveToSibling(p string, info tail.Info) bool {
 	}
 	f, err := tail.Open(p, c.tail)
 	if err != nil {
-		return false // told when it is opened to be read
+		c.lookFailed(p, err)
+		return true
 	}
 	defer f.Close()
+	c.accept(p)
 	born := newGeneration(p, info).born
 	fresh, young := time.Since(time.Unix(0, born)) < copyTime, time.Since(time.Unix(0, info.Modified)) < copyTime
 	for _, of := range s.files() {
-		cut, st := of.Truncated(), of.Checkpoint()
-		switch {
-		case cut && f.CopyOf(st):
+		cut, cutErr := of.Truncated()
+		st := of.Checkpoint()
+		copied := f.CopyOf(st)
+		if err := cmp.Or(cutErr, f.Unsure()); err != nil {
+			c.lookFailed(p, err)
 			return true
-		case fresh && (s.truncates.Load() || st.Head.Len == 0 || info.Size < int64(st.Head.Len)), young && f.CopyOf(st):
+		}
+		switch {
+		case cut && copied:
+			return true
+		case fresh && (s.truncates.Load() || st.Head.Len == 0 || info.Size < int64(st.Head.Len)), young && copied:
 			c.lookSoon()
 			return true
 		}

@@ -148,7 +148,7 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 	case errors.Is(err, fs.ErrNotExist):
 		return
 	case err != nil:
-		c.refuse(p, err)
+		c.lookFailed(p, err)
 		return
 	case info.Mode == unix.S_IFDIR:
 		return

@@ -89,7 +89,15 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 			f.Close()
 			continue
 		}
-		taken, cut := s.take(f, g, isCurrent, wasCollected(known))
+		if err := f.Unsure(); err != nil {
+			f.Close()
+			return files, false, err
+		}
+		taken, cut, err := s.take(f, g, isCurrent, wasCollected(known))
+		if err != nil {
+			f.Close()
+			return files, false, err
+		}
 		if !taken {
 			f.Close()
 			hasCurrent = hasCurrent && !isCurrent
@@ -178,7 +186,6 @@ type search struct {
 	lost     map[checkpoint.FileID]checkpoint.State // known, and not found yet
 	found    []generation                           // also those that are read to their end
 	doubtful []string                               // directories that may belong to other paths
-	vanished bool                                   // a name went away while it was looked at
 }
 
 func (s *stream) newSearch(known map[checkpoint.FileID]checkpoint.State, current generation, hasCurrent bool) *search {
@@ -216,29 +223,41 @@ func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current ge
 	if err != nil {
 		return nil, err
 	}
-	q.plain(n.siblings, true)
-	q.plain(n.others, false)
-	packed := append(q.packed(n.packed), q.movedAway()...)
-	if err := q.judge(packed); err != nil {
+	if err := q.plain(n.siblings, true); err != nil {
 		return nil, err
 	}
-	if len(q.unread) > 0 && q.vanished {
-		return nil, tail.ErrOther
+	if err := q.plain(n.others, false); err != nil {
+		return nil, err
+	}
+	packed, err := q.packed(n.packed)
+	if err != nil {
+		return nil, err
+	}
+	moved, err := q.movedAway()
+	if err != nil {
+		return nil, err
+	}
+	if err := q.judge(append(packed, moved...)); err != nil {
+		return nil, err
 	}
 	return q.result(), nil
 }
 
 // plain looks at files that are not compressed.
-func (q *search) plain(paths []string, siblings bool) {
+func (q *search) plain(paths []string, siblings bool) error {
 	for _, p := range paths {
 		if !siblings && len(q.unread) == 0 {
-			return
+			return nil
 		}
-		g, ok := q.identify(p)
+		g, ok, err := q.identify(p)
+		if err != nil {
+			return err
+		}
 		if ok && siblings && g.born >= q.last && (!q.hasCurrent || g.born <= q.current.born) && q.isGeneration(p, p) {
 			q.found = append(q.found, g)
 		}
 	}
+	return nil
 }
 
 // isGeneration reports whether an unknown file is one of the path's
@@ -249,44 +268,50 @@ func (q *search) isGeneration(path, plain string) bool {
 
 // identify looks at one name, and takes the file if it is a known one; ok
 // when it is another.
-func (q *search) identify(p string) (g generation, ok bool) {
-	g, err := q.s.c.statGeneration(p)
+func (q *search) identify(p string) (g generation, ok bool, err error) {
+	g, err = q.s.c.statGeneration(p)
 	if err != nil {
-		q.vanished = q.vanished || errors.Is(err, os.ErrNotExist)
-		return g, false
+		return g, false, q.s.doWithout(p, err)
 	}
 	if q.hasCurrent && g.id == q.current.id {
-		return g, false
+		return g, false, nil
 	}
 	st, isKnown := q.known[g.id]
 	if !isKnown || !isSame(st, g) {
-		return g, true
+		return g, true, nil
 	}
 	g.state, g.known, g.packed, g.since = st, true, st.Packed != "", st.Since
 	delete(q.unread, g.id)
 	delete(q.lost, g.id)
 	q.found = append(q.found, g)
-	return g, false
+	return g, false, nil
 }
 
 // packed lists the compressed files that are to be judged by their content:
 // those that are finished and not older than all that is missing.
-func (q *search) packed(paths []string) (list []generation) {
+func (q *search) packed(paths []string) (list []generation, err error) {
 	floor := q.last
 	for _, st := range q.unread {
 		floor = min(floor, cmp.Or(st.Since, st.Birth))
 	}
 	for _, p := range paths {
-		if q.s.c.hasTwin(p) {
+		twin, err := q.s.hasTwin(p)
+		if err != nil {
+			return nil, err
+		}
+		if twin {
 			continue
 		}
-		g, ok := q.identify(p)
+		g, ok, err := q.identify(p)
+		if err != nil {
+			return nil, err
+		}
 		if ok && g.ended() >= floor && q.s.c.ownable(g.id) {
 			g.packed = true
 			list = append(list, g)
 		}
 	}
-	return list
+	return list, nil
 }
 
 // mayBeUnseen reports whether a compressed file that is no known generation

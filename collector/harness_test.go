@@ -42,7 +42,9 @@ type world struct {
 	dir   string
 	state string
 	cfg   Config
-	bytes int // the budget
+	bytes int     // the budget
+	fs    tail.FS // nil: the kernel
+	log   journal
 }
 
 func newWorld(t *testing.T, poll bool) *world {
@@ -226,6 +228,25 @@ func (s *sink) count() int {
 	return len(s.all)
 }
 
+// journal keeps what is logged.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+// count says how often a text was logged.
+func (j *journal) count(text string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), text)
+}
+
 // agent is one run of a collector, from its start to its clean end.
 type agent struct {
 	*sink
@@ -261,7 +282,7 @@ func (w *world) start(opts ...option) *agent {
 	for _, o := range opts {
 		o(&up)
 	}
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	if os.Getenv("COLLECTOR_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
@@ -276,7 +297,7 @@ func (w *world) start(opts ...option) *agent {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel = cancel
-	deps := Deps{Store: store, Pool: tail.NewPool(), Budget: a.budget, Metrics: a.metrics, Log: log, Watcher: watcher}
+	deps := Deps{Store: store, Pool: tail.NewPool(), Budget: a.budget, Metrics: a.metrics, Log: log, Watcher: watcher, FS: w.fs}
 	cfg := w.cfg
 	up.cfg(&cfg)
 	if cfg.Poll {

@@ -5,8 +5,8 @@ import "github.com/prometheus/client_golang/prometheus"
 // Metrics is what all collectors of an agent count. Labels are bounded: the
 // task, never a path.
 type Metrics struct {
-	readBytes, records, longLines, rotations, truncations, errors *prometheus.CounterVec
-	ackSeconds                                                    *prometheus.HistogramVec
+	readBytes, records, longLines, rotations, truncations, errors, stale, abandoned *prometheus.CounterVec
+	ackSeconds                                                                      *prometheus.HistogramVec
 }
 
 // NewMetrics registers the collectors' metrics.
@@ -21,12 +21,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		rotations:   counter("logferry_rotations_total", "Files that were rotated, by kind: rename, delete or missed (a generation that came and went between two looks).", "kind"),
 		truncations: counter("logferry_truncations_total", "Files that became shorter than what was read of them."),
 		errors:      counter("logferry_file_errors_total", "Files that could not be opened or read; they are tried again."),
+		stale:       counter("logferry_stale_handles_total", "File handles that a network file system no longer honoured; the files are opened again."),
+		abandoned:   counter("logferry_abandoned_bytes_total", "Bytes that were never read and are lost, by cause: stale_handle (removed from a file server).", "cause"),
 		ackSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "logferry_append_to_ack_seconds", Help: "From the read of a batch to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}, []string{"task"}),
 	}
-	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.ackSeconds)
+	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.ackSeconds)
 	return m
 }
 
@@ -35,16 +37,16 @@ func (m *Metrics) Forget(task string) {
 	l := prometheus.Labels{"task": task}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.ackSeconds} {
+	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.ackSeconds} {
 		v.DeletePartialMatch(l)
 	}
 }
 
 // taskMetrics is one task's part of Metrics, looked up once.
 type taskMetrics struct {
-	readBytes, records, cut, dropped, truncations, errors prometheus.Counter
-	rotations                                             *prometheus.CounterVec
-	ackSeconds                                            prometheus.Observer
+	readBytes, records, cut, dropped, truncations, errors, stale prometheus.Counter
+	rotations, abandoned                                         *prometheus.CounterVec
+	ackSeconds                                                   prometheus.Observer
 }
 
 func (m *Metrics) task(name string) taskMetrics {
@@ -52,6 +54,8 @@ func (m *Metrics) task(name string) taskMetrics {
 		readBytes: m.readBytes.WithLabelValues(name), records: m.records.WithLabelValues(name),
 		cut: m.longLines.WithLabelValues(name, "cut"), dropped: m.longLines.WithLabelValues(name, "drop"),
 		truncations: m.truncations.WithLabelValues(name), errors: m.errors.WithLabelValues(name),
+		stale:      m.stale.WithLabelValues(name),
+		abandoned:  m.abandoned.MustCurryWith(prometheus.Labels{"task": name}),
 		rotations:  m.rotations.MustCurryWith(prometheus.Labels{"task": name}),
 		ackSeconds: m.ackSeconds.WithLabelValues(name),
 	}

@@ -1,6 +1,8 @@
 package collector
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -18,37 +20,55 @@ const keptPlaces = 4
 // the path's own. While a known generation is missing, so is each directory below the
 // path's own; its unknown siblings count where a known one is found. What is
 // compressed is returned, to be judged.
-func (q *search) movedAway() (packed []generation) {
+func (q *search) movedAway() (packed []generation, err error) {
 	dir := filepath.Dir(q.s.path)
 	for _, place := range q.s.places() {
-		if n, err := q.lookInto(place); err == nil {
-			q.plain(n.siblings, true)
-			q.plain(n.others, false)
-			packed = append(packed, q.packed(n.packed)...)
+		list, err := q.lookThrough(place)
+		if err != nil {
+			return nil, err
 		}
+		packed = append(packed, list...)
 	}
 	if len(q.unread) == 0 {
-		return packed
+		return packed, nil
 	}
 	entries, err := q.s.c.tail.FS.ReadDir(dir)
 	if err != nil {
-		return packed
+		return nil, err
 	}
 	for _, e := range entries {
 		sub := filepath.Join(dir, e.Name())
 		if !e.IsDir() || slices.Contains(q.s.places(), sub) || len(q.unread) == 0 {
 			continue
 		}
-		n, err := q.lookInto(sub)
-		if err != nil {
-			continue
-		}
 		q.doubtful = append(q.doubtful, sub)
-		q.plain(n.siblings, true)
-		q.plain(n.others, false)
-		packed = append(packed, q.packed(n.packed)...)
+		list, err := q.lookThrough(sub)
+		if err != nil {
+			return nil, err
+		}
+		packed = append(packed, list...)
 	}
-	return packed
+	return packed, nil
+}
+
+// lookThrough takes what is the path's in another directory, and returns what is compressed.
+func (q *search) lookThrough(dir string) (packed []generation, err error) {
+	n, err := q.s.lookInto(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.plain(n.siblings, true); err != nil {
+		return nil, err
+	}
+	if err := q.plain(n.others, false); err != nil {
+		return nil, err
+	}
+	return q.packed(n.packed)
+}
+
+// unreachable reports whether a directory is not there, or never was for this agent.
+func unreachable(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR)
 }
 
 // dropOthers leaves out the unknown files of a directory in which no known one
@@ -64,16 +84,25 @@ func (q *search) dropOthers() {
 
 // lookInto lists another directory: what the task may read of it. A file
 // with the path's own name may be a generation there.
-func (q *search) lookInto(dir string) (names, error) {
-	path := filepath.Join(dir, filepath.Base(q.s.path))
-	n, err := q.s.c.look(path)
+func (s *stream) lookInto(dir string) (names, error) {
+	path := filepath.Join(dir, filepath.Base(s.path))
+	n, err := s.c.look(path)
+	if unreachable(err) {
+		return names{}, nil
+	}
 	if err != nil {
-		return n, err
+		return names{}, s.doWithout(dir, err)
 	}
-	if info, err := q.s.c.tail.FS.Look(path); err == nil && info.Mode == unix.S_IFREG {
+	info, err := s.c.tail.FS.Look(path)
+	switch {
+	case err == nil && info.Mode == unix.S_IFREG:
 		n.others = append(n.others, path)
+	case err != nil && !unreachable(err):
+		if err = s.doWithout(path, err); err != nil {
+			return names{}, err
+		}
 	}
-	allow := q.s.c.cfg.Allow
+	allow := s.c.cfg.Allow
 	if allow == nil {
 		return n, nil
 	}

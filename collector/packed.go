@@ -81,10 +81,16 @@ const whyPacked = "a compressed generation of a path that is collected; what is 
 
 // hasTwin reports whether the file that a compressed one is made of is still
 // there: as long as it is, the compressed one may not be finished.
-func (c *Collector) hasTwin(path string) bool {
+func (s *stream) hasTwin(path string) (bool, error) {
 	plain, _ := unpackedName(path)
-	_, err := c.tail.FS.Look(plain)
-	return !errors.Is(err, fs.ErrNotExist)
+	_, err := s.c.tail.FS.Look(plain)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return true, s.doWithout(plain, err)
+	}
+	return true, nil
 }
 
 // ended is when a generation was last written to, in Unix nanoseconds. A
@@ -96,16 +102,15 @@ func (g generation) ended() int64 {
 	return g.mtime
 }
 
-// openPacked opens a compressed file. What cannot be read is told once, and nil is returned.
+// openPacked opens a compressed file. One that can never be read is told once,
+// and nil is returned; so it is for one that is done without.
 func (s *stream) openPacked(p string) (*tail.File, error) {
 	f, err := tail.OpenPacked(p, s.c.tail)
 	switch {
 	case err == nil:
 		return f, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, tail.ErrOther // renamed since: look again
-	case outOfDescriptors(err):
-		return nil, err
+	case !errors.Is(err, tail.ErrNotPacked) && !errors.Is(err, tail.ErrNotAllowed) && !errors.Is(err, tail.ErrNotRegular):
+		return nil, s.doWithout(p, err)
 	}
 	s.c.metrics.errors.Inc()
 	if s.c.once(p) {
@@ -148,33 +153,41 @@ func (q *search) judge(list []generation) error {
 		if f == nil {
 			continue
 		}
-		if f.ID() == g.id {
-			q.recognise(f, g)
-		} else {
-			q.vanished = true
+		if err = tail.ErrOther; f.ID() == g.id { // else renamed since: look again
+			err = q.recognise(f, g)
 		}
 		f.Close()
+		if err != nil {
+			if err = q.s.doWithout(g.path, err); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
 // recognise compares one compressed file with the known generations that are
-// not there any more. Each of those has been compressed once.
-func (q *search) recognise(f *tail.File, g generation) {
+// not there any more. Each of those has been compressed once. With an error
+// nothing is concluded.
+func (q *search) recognise(f *tail.File, g generation) error {
 	g.since = q.last
 	of, ok := q.original(f)
+	st := q.lost[of]
+	damaged := ok && !st.Done && !f.Reaches(st.Offset)
+	if err := f.Unsure(); err != nil {
+		return err
+	}
 	if !ok {
 		if q.mayBeUnseen(g) {
 			q.found = append(q.found, g)
 		}
-		return
+		return nil
 	}
-	st := q.lost[of]
 	delete(q.lost, of)
 	delete(q.unread, of)
 	g.state, g.known, g.of = st, true, of
 	g.since = cmp.Or(st.Since, st.Birth)
-	if !st.Done && !f.Reaches(st.Offset) {
+	if damaged {
 		q.s.c.log.Warn("a compressed file is damaged and ends before what was read of its original; restore the file to have the rest read",
 			"path", g.path, "committed", st.Offset)
 		g.state.Done = true
@@ -184,6 +197,7 @@ func (q *search) recognise(f *tail.File, g generation) {
 	}
 	g.state.Birth = 0 // the archive is younger
 	q.found = append(q.found, g)
+	return nil
 }
 
 // original finds the generation that a compressed file was made of. Those
@@ -254,15 +268,16 @@ func (s *stream) keepTrace(f *tail.File) {
 	s.known[id] = st
 }
 
-// hasPackedSince reports whether a compressed sibling was changed since a moment.
+// hasPackedSince reports whether a compressed sibling was changed since a
+// moment, or may have been: a trace too many costs nothing.
 func (s *stream) hasPackedSince(at int64) bool {
 	for _, dir := range append([]string{filepath.Dir(s.path)}, s.places()...) {
 		n, err := s.c.look(filepath.Join(dir, filepath.Base(s.path)))
-		if err != nil {
-			continue
+		if err != nil && !unreachable(err) {
+			return true
 		}
 		for _, p := range n.packed {
-			if g, err := s.c.statGeneration(p); err == nil && g.ended() >= at {
+			if g, err := s.c.statGeneration(p); err != nil || g.ended() >= at {
 				return true
 			}
 		}

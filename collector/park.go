@@ -109,9 +109,9 @@ func (s *stream) setTimerLocked(failed error) {
 	f := s.currentFile()
 	switch {
 	case outOfDescriptors(failed):
-		d = retryDelay // files that are done are closed all the time
+		d = s.c.retry // files that are done are closed all the time
 	case failed != nil:
-		d = min(retryDelay<<min(s.failures-1, 10), maxRetryDelay)
+		d = min(s.c.retry<<min(s.failures-1, 10), maxRetryDelay)
 	case len(s.late) > 0:
 		d = s.c.cfg.RotateWait
 		for _, l := range s.late {

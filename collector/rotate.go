@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -134,11 +135,13 @@ func (s *stream) reopenFailed(f *tail.File, err error) (bool, error) {
 // that have been quiet long enough.
 func (s *stream) lateWrites(ctx context.Context) (busy bool, err error) {
 	s.lateLooked, s.lateHot = time.Now(), false
+	var failed error // what cannot be read does not hold the others
 	for i := 0; i < len(s.late); i++ {
 		l := &s.late[i]
 		sent, err := s.readFile(ctx, l.File)
 		if err != nil {
-			return false, err
+			failed = cmp.Or(failed, err)
+			continue
 		}
 		if sent {
 			l.quietSince, s.lateHot = time.Now(), true
@@ -149,7 +152,9 @@ func (s *stream) lateWrites(ctx context.Context) (busy bool, err error) {
 		}
 		b, err := l.Final(ctx)
 		if err != nil {
-			return false, err
+			s.dropIfStale(l.File, err)
+			failed = cmp.Or(failed, err)
+			continue
 		}
 		if b != nil {
 			return s.send(ctx, b), nil
@@ -159,7 +164,7 @@ func (s *stream) lateWrites(ctx context.Context) (busy bool, err error) {
 			return true, nil
 		}
 	}
-	return false, nil
+	return false, failed
 }
 
 // letGo closes a rotated file that is read and delivered to its end.

@@ -108,9 +108,14 @@ func (s *stream) run(ctx context.Context) {
 			}
 			continue
 		}
-		if s.finished() {
+		done, lookErr := s.finished()
+		if done {
 			s.retire()
 			return
+		}
+		if lookErr != nil {
+			s.note(lookErr)
+			err = lookErr
 		}
 		if s.park(err) {
 			return
@@ -129,6 +134,7 @@ func (s *stream) note(err error) {
 		return
 	}
 	s.failures++
+	s.dropIfStale(nil, err)
 	s.c.metrics.errors.Inc()
 	switch {
 	case !s.opened:
@@ -170,7 +176,11 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 		return err == nil && len(s.queue) > 0, err
 	}
 	f := s.queue[0]
-	if !f.IsOpen() {
+	if f.Stale() {
+		if err := s.reopenStale(f); err != nil {
+			return false, err
+		}
+	} else if !f.IsOpen() {
 		if err := f.Reopen(); err != nil {
 			return s.reopenFailed(f, err)
 		}
@@ -244,19 +254,28 @@ func (s *stream) open() error {
 // take makes an opened file a part of the stream: it gets its source and its
 // place to start from. false when another stream reads it already. When the
 // file was truncated since it was last read, cut is what was stored of it: its
-// copies are to be found before it is marked.
-func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) (taken bool, cut *checkpoint.State) {
+// copies are to be found before it is marked. With an error nothing is taken.
+func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) (taken bool, cut *checkpoint.State, err error) {
 	if !s.c.own(f.ID(), s) {
-		return false, nil
+		return false, nil, nil
 	}
+	defer func() {
+		if err != nil {
+			s.c.disown(f.ID())
+		}
+	}()
 	f.SetSource(&record.Source{Task: s.c.cfg.Task, Host: s.c.cfg.Host, Path: s.path, File: f.ID().String()})
 	f.SetElsewhere(&s.elsewhere)
 	st, stored := g.state, g.known
 	if !stored {
 		st, stored = s.c.deps.Store.Get(s.c.cfg.Task, f.ID())
 	}
+	same := stored && f.Resume(st)
+	if err := f.Unsure(); err != nil {
+		return false, nil, err
+	}
 	switch {
-	case stored && f.Resume(st):
+	case same:
 		if isCurrent && st.Offset == 0 && st.Head.Len == 0 {
 			s.cutAt = st.Updated // it was empty: nothing would tell a truncation
 		}
@@ -264,16 +283,18 @@ func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) (ta
 		s.c.log.Info("the file is not the one that was read before, it is read from its beginning",
 			"path", g.path, "file", f.ID().String(), "committed", st.Offset)
 		if isCurrent && (st.Birth == 0 || st.Birth == f.Birth()) {
-			return true, &st
+			return true, &st, nil
 		}
 	case isCurrent && !pathKnown && (s.old || (s.firstLook && s.c.cfg.StartEnd)):
-		f.SeekToLastLine()
+		if err := f.SeekToLastLine(); err != nil {
+			return false, nil, err
+		}
 	}
 	f.Mark()
 	if !stored { // a kill from now on must not make it a file that was never seen
 		s.c.deps.Store.FlushSoon()
 	}
-	return true, nil
+	return true, nil, nil
 }
 
 func (s *stream) setQueue(files []*tail.File, current bool) {
@@ -295,7 +316,13 @@ func (s *stream) publish() {
 // readFile sends the next batch of f, and lets a file that is being written
 // gather for a moment.
 func (s *stream) readFile(ctx context.Context, f *tail.File) (sent bool, err error) {
+	if f.Stale() {
+		if err := s.reopenStale(f); err != nil {
+			return false, err
+		}
+	}
 	b, err := f.Read(ctx)
+	s.dropIfStale(f, err)
 	switch {
 	case errors.Is(err, tail.ErrTruncated):
 		err := s.restart(f)
@@ -357,8 +384,15 @@ func pause(ctx context.Context, d time.Duration) {
 const keptGenerations = 64
 
 // finished reports whether nothing of the path is left.
-func (s *stream) finished() bool {
-	return len(s.queue) == 0 && len(s.late) == 0 && !s.nextReady()
+func (s *stream) finished() (bool, error) {
+	if len(s.queue) > 0 || len(s.late) > 0 {
+		return false, nil
+	}
+	g, err := s.c.statGeneration(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return err == nil && !s.c.ownable(g.id), err
 }
 
 func (s *stream) retire() {

@@ -1,6 +1,10 @@
 package tail
 
-import "logferry/collector/checkpoint"
+import (
+	"fmt"
+
+	"logferry/collector/checkpoint"
+)
 
 // A file that is copied and then truncated goes on under its identity with
 // other bytes. What was not read of it stands in the copy, at the same offset.
@@ -18,7 +22,7 @@ func (f *File) Before() checkpoint.State {
 
 // CopyOf reports whether the file holds what another one held when the state
 // was stored: its first bytes and those before its offset. A copy that ends
-// before the offset was made before the last of them were written.
+// before the offset was made before the last of them were written. See Unsure.
 func (f *File) CopyOf(s checkpoint.State) bool {
 	if s.Head.Len == 0 && s.Tail.Len == 0 {
 		return false // nothing is known of it
@@ -27,7 +31,7 @@ func (f *File) CopyOf(s checkpoint.State) bool {
 		return false
 	}
 	size, err := f.sizeUpTo(s.Offset)
-	if err != nil {
+	if f.note(err); err != nil {
 		return false
 	}
 	if size < s.Offset {
@@ -38,8 +42,26 @@ func (f *File) CopyOf(s checkpoint.State) bool {
 
 // holds reports whether the bytes at an offset are those that a sum was made of.
 func (f *File) holds(want checkpoint.Sum, at int64) bool {
-	got, ok := f.sumRange(at, want.Len)
+	got, ok, err := f.sumRange(at, want.Len)
+	f.note(err)
 	return want.Len == 0 || (ok && got == want)
+}
+
+// Unsure is what kept CopyOf, Begins or Resume from looking at the file since
+// it was last asked, or nil. Their answer was no then, and says nothing.
+func (f *File) Unsure() error {
+	err := f.unsure
+	f.unsure = nil
+	if err != nil {
+		return fmt.Errorf("compare %s: %w", f.path, err)
+	}
+	return nil
+}
+
+func (f *File) note(err error) {
+	if f.unsure == nil {
+		f.unsure = err
+	}
 }
 
 // Begins reports whether the file begins with the bytes that a sum was made of.
@@ -61,7 +83,7 @@ func (f *File) TakeOver(old *File) {
 	tracker := old.trackerNow()
 	f.mu.Lock()
 	f.tracker, f.short = tracker, old.off > size
-	f.refreshSumsLocked()
+	_ = f.refreshSumsLocked()
 	f.mu.Unlock()
 	old.mu.Lock()
 	old.heir = f
@@ -70,15 +92,16 @@ func (f *File) TakeOver(old *File) {
 
 // Truncated reports whether the open file is no longer what was read of it,
 // by its size and its first bytes.
-func (f *File) Truncated() bool {
+func (f *File) Truncated() (bool, error) {
 	if f.packed != nil {
-		return false
+		return false, nil
 	}
 	size, _, err := f.Stat()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil || f.fd < 0 {
-		return false
+		return false, err
 	}
-	return size < max(f.tracker.Last(), int64(f.head.Len)) || !f.holdsLocked(f.head, 0)
+	got, ok, err := f.sumRange(0, f.head.Len)
+	return size < max(f.tracker.Last(), int64(f.head.Len)) || (ok && got != f.head), err
 }

@@ -106,6 +106,10 @@ type File struct {
 
 	elsewhere *atomic.Pointer[[]string] // see SetElsewhere
 
+	unsure error // see Unsure
+	stale  bool  // see Drop
+	given  bool  // see GiveUp
+
 	heir  *File // took over what was read before a truncation
 	short bool  // it ends before the offset that it took over
 }
@@ -117,7 +121,10 @@ func Open(path string, deps *Deps) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.refreshSums()
+	if err := f.refreshSums(); err != nil { // what it begins with tells what it is
+		f.Close()
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
 	return f, nil
 }
 
@@ -250,7 +257,7 @@ func (f *File) SeekTo(off int64) {
 	f.mu.Lock()
 	f.tracker = checkpoint.NewTracker(off)
 	f.noteEndLocked()
-	f.refreshSumsLocked()
+	_ = f.refreshSumsLocked()
 	f.mu.Unlock()
 }
 
@@ -282,10 +289,39 @@ func (f *File) Close() {
 	if f.fd < 0 {
 		return
 	}
-	f.refreshSumsLocked()
+	_ = f.refreshSumsLocked()
 	f.Rest()
 	f.deps.fs().Close(f.fd)
 	f.fd = -1
+}
+
+// Drop closes a descriptor that leads nowhere any more, without a last look
+// through it. The offsets stay, and Reopen goes on.
+func (f *File) Drop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fd >= 0 {
+		f.Rest()
+		f.deps.fs().Close(f.fd)
+		f.fd = -1
+	}
+	f.stale, f.full = true, false
+}
+
+// Stale reports whether the file was dropped and is not open again. Only the
+// reader may ask.
+func (f *File) Stale() bool { return f.stale }
+
+// GiveUp closes the file for good at the offset where its reader stands, and
+// returns how many bytes behind it are not read.
+func (f *File) GiveUp() (bytes int64) {
+	size, _, _ := f.Stat()
+	f.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stale, f.full, f.given = false, false, true
+	f.size, f.scan = f.off, f.off
+	return max(size-f.off, 0)
 }
 
 // Reopen opens the file again where it was last seen. ErrOther means that it
@@ -301,6 +337,7 @@ func (f *File) Reopen() error {
 	if err := f.open(); err != nil {
 		return err
 	}
+	f.stale = false
 	if f.packed != nil {
 		f.packed.fd = f.fd
 		return nil // nobody writes to it
@@ -315,7 +352,7 @@ func (f *File) Reopen() error {
 // holdsLocked reports whether the bytes at an offset are those that a sum was
 // made of. A range that cannot be read is no proof of the contrary.
 func (f *File) holdsLocked(want checkpoint.Sum, at int64) bool {
-	got, ok := f.sumRange(at, want.Len)
+	got, ok, _ := f.sumRange(at, want.Len)
 	return !ok || got == want
 }
 
@@ -337,7 +374,7 @@ func (f *File) WatchPath() string {
 }
 
 // Stat looks at the file behind the open descriptor: its size in bytes and
-// whether any name still leads to it.
+// whether any name still leads to it. With an error both are as last known.
 func (f *File) Stat() (size int64, linked bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -345,7 +382,7 @@ func (f *File) Stat() (size int64, linked bool, err error) {
 		return f.size, true, nil
 	}
 	if size, linked, err = f.deps.fs().Size(f.fd); err != nil {
-		return 0, false, fmt.Errorf("stat %s: %w", f.path, err)
+		return f.size, true, fmt.Errorf("stat %s: %w", f.path, err)
 	}
 	f.size = size
 	if f.packed != nil {
@@ -385,17 +422,22 @@ func (f *File) SetRotated() {
 }
 
 // SeekToLastLine starts at the end: behind the last newline, so that a line
-// which is being written is sent whole.
-func (f *File) SeekToLastLine() {
+// which is being written is sent whole. With an error it stays where it is.
+func (f *File) SeekToLastLine() error {
 	f.mu.Lock()
 	size := f.size
 	f.mu.Unlock()
-	f.SeekTo(f.lastLine(size, int64(f.deps.Frame.MaxBytes)))
+	at, err := f.lastLine(size, int64(f.deps.Frame.MaxBytes))
+	if err != nil {
+		return fmt.Errorf("look for the last line of %s: %w", f.path, err)
+	}
+	f.SeekTo(at)
+	return nil
 }
 
 // lastLine looks backwards from end for the last newline, most bytes at most,
 // and returns the offset behind it.
-func (f *File) lastLine(end, most int64) int64 {
+func (f *File) lastLine(end, most int64) (int64, error) {
 	const step = 4 << 10
 	var buf [step]byte
 	for at := end; end-at < most; {
@@ -403,14 +445,14 @@ func (f *File) lastLine(end, most int64) int64 {
 		at -= n
 		m, err := f.preadFull(buf[:n], at)
 		if err != nil {
-			return end
+			return 0, err
 		}
 		if i := bytes.LastIndexByte(buf[:m], '\n'); i >= 0 {
-			return at + int64(i) + 1
+			return at + int64(i) + 1, nil
 		}
 		if at == 0 {
-			return 0
+			return 0, nil
 		}
 	}
-	return end
+	return end, nil
 }

@@ -37,9 +37,10 @@ func (f *File) Packing() string {
 	return f.packed.kind
 }
 
-// Reaches reports whether the file has this many bytes.
+// Reaches reports whether the file has this many bytes. See Unsure.
 func (f *File) Reaches(off int64) bool {
 	size, err := f.sizeUpTo(off)
+	f.note(err)
 	return err == nil && size >= off
 }
 
@@ -91,16 +92,19 @@ func (f *File) preadFull(b []byte, off int64) (int, error) {
 }
 
 // sizeUpTo is the file's size in bytes, but of a compressed file no more than
-// most: it is decoded up to there.
+// most: it is decoded up to there. With an error it is as last known, or most.
 func (f *File) sizeUpTo(most int64) (int64, error) {
 	size, _, err := f.Stat()
-	if err != nil || f.packed == nil {
+	if f.packed == nil {
 		return size, err
+	}
+	if err != nil {
+		return most, err
 	}
 	if most > 0 {
 		before := make([]byte, min(most, guardBytes)) // asked for next
 		if _, err := f.packed.readAt(before, most-int64(len(before))); err != nil {
-			return 0, err
+			return most, err
 		}
 	}
 	if end := f.packed.end; end >= 0 {

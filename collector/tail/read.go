@@ -34,6 +34,9 @@ func (f *File) Read(ctx context.Context) (*record.Batch, error) {
 
 // blockSize is how much to read next, in bytes; 0 when nothing new is there.
 func (f *File) blockSize() (int, error) {
+	if f.given {
+		return 0, nil
+	}
 	if f.full {
 		return max(BlockBytes, 2*int(f.scan-f.off)), nil
 	}
@@ -65,12 +68,20 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 		return nil, false, err
 	}
 	blk := f.deps.Pool.get(want)
-	n, err := f.pread(blk.data[:want], f.off-int64(guard))
+	at := f.off - int64(guard)
+	n, err := f.pread(blk.data[:want], at)
+	for err == nil && n > 0 && (n < guard || (at == 0 && n < f.Head().Len)) { // a short read proves nothing
+		var more int
+		if more, err = f.pread(blk.data[n:want], at+int64(n)); more == 0 {
+			break
+		}
+		n += more
+	}
 	if err == nil && (n < guard || !bytes.Equal(f.guard, blk.data[:guard])) {
 		err = ErrTruncated
 	}
 	if err == nil && f.off < headBytes {
-		err = f.noteHead(blk.data[:n], f.off-int64(guard))
+		err = f.noteHead(blk.data[:n], at)
 	}
 	if err != nil {
 		f.drop(blk, want)

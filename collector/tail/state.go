@@ -56,7 +56,7 @@ func (f *File) MarkDone() {
 func (f *File) Checkpoint() checkpoint.State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.refreshSumsLocked()
+	_ = f.refreshSumsLocked()
 	s := checkpoint.State{
 		Path: f.src.Path, Offset: f.tracker.Committed(), Birth: f.birth,
 		Head: f.head, Updated: f.moved, Done: f.done, Since: f.since,
@@ -78,39 +78,40 @@ func (f *File) Checkpoint() checkpoint.State {
 	return s
 }
 
-func (f *File) refreshSums() {
+func (f *File) refreshSums() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.refreshSumsLocked()
+	return f.refreshSumsLocked()
 }
 
 // refreshSumsLocked brings head and tail up to date while the descriptor is
 // open. A range that cannot be read keeps its last hash, or none. The head is
 // looked at after the tail: once other bytes stand there, the file was truncated, and both
 // stay what they were, to find its copy by.
-func (f *File) refreshSumsLocked() {
+func (f *File) refreshSumsLocked() error {
 	if f.packed != nil {
 		f.refreshEndsLocked()
-		return
+		return nil
 	}
 	if f.fd < 0 {
-		return
+		return nil
 	}
 	off := f.tracker.Committed()
 	stale := f.tailAt != off || (f.tail.Len == 0 && off > 0)
 	want := max(int(min(headBytes, f.size)), f.head.Len)
 	if want == f.head.Len && !stale {
-		return
+		return nil
 	}
-	end, ok := f.sumRange(off-min(off, tailBytes), int(min(off, tailBytes)))
+	end, ok, _ := f.sumRange(off-min(off, tailBytes), int(min(off, tailBytes)))
 	head := make([]byte, want)
 	if n, err := f.preadFull(head, 0); err != nil || n < want || !f.head.Of(head) {
-		return
+		return err
 	}
 	f.head = checkpoint.SumOf(head)
 	if stale && ok {
 		f.tail, f.tailAt = end, off
 	}
+	return nil
 }
 
 // noteHead keeps the fingerprint of the first bytes that are read: the file
@@ -120,7 +121,7 @@ func (f *File) noteHead(data []byte, at int64) error {
 	defer f.mu.Unlock()
 	switch {
 	case at > 0:
-		f.refreshSumsLocked()
+		_ = f.refreshSumsLocked()
 	case !f.head.Of(data):
 		return ErrTruncated
 	case len(data) > f.head.Len:
@@ -129,31 +130,34 @@ func (f *File) noteHead(data []byte, at int64) error {
 	return nil
 }
 
-func (f *File) sumRange(off int64, n int) (checkpoint.Sum, bool) {
+// sumRange hashes n bytes at an offset; not ok when they are not all there, or
+// cannot be read.
+func (f *File) sumRange(off int64, n int) (sum checkpoint.Sum, ok bool, err error) {
 	buf := make([]byte, n)
-	if m, err := f.preadFull(buf, off); err != nil || m < n {
-		return checkpoint.Sum{}, false
+	m, err := f.preadFull(buf, off)
+	if err != nil || m < n {
+		return checkpoint.Sum{}, false, err
 	}
-	return checkpoint.SumOf(buf), true
+	return checkpoint.SumOf(buf), true, nil
 }
 
 // Resume goes on at a stored state. It reports false, and stays at the
 // beginning, when the file is not the one that the state was stored of: it is
 // shorter than the offset, or its first bytes or those before the offset
-// differ, or it was created at another time (the inode was used again, or the file was truncated and has grown).
+// differ, or it was created at another time (the inode was used again, or the file was truncated and has grown). See Unsure.
 func (f *File) Resume(s checkpoint.State) bool {
 	if f.packed != nil && !f.holds(s.Head, 0) {
 		return false // before it is decoded up to the offset
 	}
 	size, err := f.sizeUpTo(s.Offset)
-	if err != nil || size < s.Offset || (s.Birth != 0 && f.birth != 0 && s.Birth != f.birth) {
+	if f.note(err); err != nil || size < s.Offset || (s.Birth != 0 && f.birth != 0 && s.Birth != f.birth) {
 		return false
 	}
 	for _, r := range []struct {
 		want checkpoint.Sum
 		at   int64
 	}{{s.Head, 0}, {s.Tail, s.Offset - int64(s.Tail.Len)}} {
-		if got, ok := f.sumRange(r.at, r.want.Len); r.want.Len > 0 && (!ok || got != r.want) {
+		if !f.holds(r.want, r.at) {
 			return false
 		}
 	}

@@ -413,7 +413,7 @@ func TestSeekToLastLineFindsTheLastNewline(t *testing.T) {
 			p := filepath.Join(t.TempDir(), "a")
 			write(t, p, c.text)
 			f := d.open(t, p)
-			f.SeekToLastLine()
+			require.NoError(t, f.SeekToLastLine())
 			require.Equal(t, c.want, f.Status().Committed)
 		})
 	}
