@@ -15,13 +15,10 @@ package collector
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"logferry/collector/checkpoint"
 	"logferry/collector/frame"
@@ -63,6 +60,7 @@ type Collector struct {
 	metrics taskMetrics
 	log     *slog.Logger
 	notices *notices
+	short   shortage
 
 	out    chan<- *record.Batch
 	slots  chan struct{}
@@ -110,6 +108,7 @@ func New(cfg Config, deps Deps) *Collector {
 		unpack: make(chan struct{}, unpackSlots), ending: make(chan struct{}),
 		polled: cfg.Poll || deps.Watcher == nil, retry: retryDelay,
 		notices: newNotices(deps.Log.With("task", cfg.Task)),
+		short:   shortage{waiting: map[*stream]bool{}},
 	}
 	c.tail = &tail.Deps{
 		Frame: frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR},
@@ -361,17 +360,6 @@ func (c *Collector) prune() {
 	}
 }
 
-// freeDescriptors closes the files of all parked streams.
-func (c *Collector) freeDescriptors() {
-	for _, s := range c.all() {
-		s.closeParked()
-	}
-}
-
-func outOfDescriptors(err error) bool {
-	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
-}
-
 // Files lists what is collected at this moment.
 func (c *Collector) Files() []FileStatus {
 	var out []FileStatus
@@ -397,6 +385,9 @@ func (c *Collector) refuse(path string, why error) {
 	old, known := c.refused[path]
 	c.refused[path] = why.Error()
 	c.mu.Unlock()
+	if outOfDescriptors(why) {
+		return // one warning stands for all
+	}
 	if !known || old != why.Error() {
 		c.log.Warn("a path matches but is not collected", "path", path, "error", why)
 	}

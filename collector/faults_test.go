@@ -230,3 +230,40 @@ func TestWhatIsGoneFromItsServerIsCountedAndTheNextFileIsRead(t *testing.T) {
 	a.stop()
 	require.Empty(t, ffs.leaked())
 }
+
+// limited lets so many descriptors be open at one time.
+func (f *faultFS) limited(n int) {
+	f.set(func(op operation) error {
+		if op.name != "open" {
+			return nil
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if len(f.open) >= n {
+			return unix.EMFILE
+		}
+		return nil
+	})
+}
+
+func TestALimitOfOpenFilesIsToldOnceAndEveryFileGetsItsTurn(t *testing.T) {
+	w := newWorld(t, false)
+	ffs := newFaultFS(nil)
+	ffs.limited(10)
+	w.fs = ffs
+	const files = 400
+	for i := range files {
+		w.write(fmt.Sprintf("%d.log", i), "1\n")
+	}
+	a := w.start(quick)
+	a.until("each file is read", func() bool { return a.count() == files })
+	for i := range files {
+		w.write(fmt.Sprintf("%d.log", i), "2\n")
+	}
+	a.until("each file is read again", func() bool { return a.count() == 2*files })
+	require.Empty(t, a.c.Refused())
+	require.Equal(t, 1, w.log.count("level=WARN"), w.log.text.String())
+	require.Equal(t, 1, w.log.count("raise it (LimitNOFILE"))
+	a.stop()
+	require.Empty(t, ffs.leaked())
+}

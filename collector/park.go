@@ -170,16 +170,20 @@ func (s *stream) changedLocked() bool {
 	return err != nil || g.id != f.ID() || (!f.IsOpen() && f.Differs(g.size, g.birth))
 }
 
-// closeParked gives back the descriptor of a parked stream's current file.
-func (s *stream) closeParked() {
+// closeParked gives back the descriptor of a parked stream's current file, and
+// reports whether there was one to give.
+func (s *stream) closeParked() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running || s.gone {
-		return
+		return false
 	}
-	if f := s.currentFile(); f != nil && f.Idle() {
-		f.Close()
+	f := s.currentFile()
+	if f == nil || !f.IsOpen() || !f.Idle() {
+		return false
 	}
+	f.Close()
+	return true
 }
 
 // status lists the stream's files for the API.

@@ -129,6 +129,9 @@ func (s *stream) note(err error) {
 	first := err != nil && (s.lastErr == nil || s.lastErr.Error() != err.Error())
 	s.lastErr = err
 	s.mu.Unlock()
+	if s.failures > 0 || outOfDescriptors(err) {
+		s.c.starved(s, err)
+	}
 	if err == nil {
 		s.failures = 0
 		return
@@ -139,11 +142,8 @@ func (s *stream) note(err error) {
 	switch {
 	case !s.opened:
 		s.c.refuse(s.path, err)
-	case first:
+	case first && !outOfDescriptors(err):
 		s.c.log.Warn("a file cannot be read, it is tried again", "path", s.path, "error", err)
-	}
-	if outOfDescriptors(err) {
-		s.c.freeDescriptors()
 	}
 }
 

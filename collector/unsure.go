@@ -36,4 +36,7 @@ func (c *Collector) lookFailed(path string, err error) {
 	c.metrics.errors.Inc()
 	c.refuse(path, err)
 	c.unlooked = true
+	if outOfDescriptors(err) {
+		c.makeRoom(1, err)
+	}
 }
