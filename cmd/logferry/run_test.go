@@ -58,6 +58,22 @@ func (p *process) awaitLog(t *testing.T, pattern string) string {
 	return found[len(found)-1]
 }
 
+// awaitMetric waits until what the agent tells Prometheus matches.
+func (p *process) awaitMetric(t *testing.T, pattern string) {
+	t.Helper()
+	url, re := "http://"+p.awaitLog(t, `http=(127\.0\.0\.1:\d+)`)+"/metrics", regexp.MustCompile(pattern)
+	require.Eventually(t, func() bool {
+		resp, err := http.Get(url)
+		if err != nil {
+			return false
+		}
+		defer func() { _ = resp.Body.Close() }()
+		metrics, err := io.ReadAll(resp.Body)
+		return err == nil && re.Match(metrics)
+	}, patience, 5*time.Millisecond, "no %s in the metrics", pattern)
+	http.DefaultClient.CloseIdleConnections()
+}
+
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command("logferry", args...)}
@@ -217,7 +233,7 @@ func TestASecondSignalEndsAnAgentThatIsStillDelivering(t *testing.T) {
 	appendTo(t, filepath.Join(dir, "a.log"), "one\n")
 	p := start(t, "run", "--path", filepath.Join(dir, "*.log"), "--topic", "web", "--brokers", "127.0.0.1:1",
 		"--state-dir", t.TempDir(), "--http", "127.0.0.1:0")
-	p.awaitLog(t, `task started`)
+	p.awaitMetric(t, `logferry_buffered_bytes\{task="flags"\} [1-9]`)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	p.awaitLog(t, `agent is stopping`)
 	ended := make(chan struct{})
