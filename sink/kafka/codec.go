@@ -10,7 +10,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/snappy/xerial"
 	"github.com/klauspost/compress/zstd"
-	"github.com/pierrec/lz4/v4"
+
+	"logferry/internal/lz4"
 )
 
 // compressor compresses the records of one batch in the form that Kafka wants
@@ -48,32 +49,10 @@ func (snappyCompressor) compress(dst, src []byte) ([]byte, error) {
 	return xerial.Encode(dst, src), nil
 }
 
-// lz4Compressor writes frames of independent blocks. They have no checksums of
-// their own: the record batch has one, over all of it.
 type lz4Compressor struct{}
 
-var lz4Writers = sync.Pool{New: func() any {
-	w := lz4.NewWriter(nil)
-	err := w.Apply(lz4.BlockSizeOption(lz4.Block64Kb), lz4.ChecksumOption(false), lz4.ConcurrencyOption(1))
-	if err != nil {
-		return err
-	}
-	return w
-}}
-
 func (lz4Compressor) compress(dst, src []byte) ([]byte, error) {
-	w, ok := lz4Writers.Get().(*lz4.Writer)
-	if !ok {
-		return nil, fmt.Errorf("make an lz4 writer")
-	}
-	defer lz4Writers.Put(w)
-	out := bytes.NewBuffer(dst)
-	w.Reset(out)
-	if _, err := w.Write(src); err != nil {
-		return nil, err
-	}
-	err := w.Close()
-	return out.Bytes(), err
+	return lz4.AppendFrame(dst, src), nil
 }
 
 type gzipCompressor struct{ writers sync.Pool }
