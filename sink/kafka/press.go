@@ -36,14 +36,40 @@ var epoch = time.Unix(0, 0)
 // sheet is what pressing one flight takes besides its result.
 type sheet struct{ raw, packed []byte }
 
-var sheets = sync.Pool{New: func() any { return new(sheet) }}
+// sheets are the sheets that wait for a flight of any task: one for each
+// processor, the last one used on top. A sync.Pool would lose them to each
+// collection and so be the cause of the next one.
+var sheets struct {
+	sync.Mutex
+	free []*sheet
+}
+
+func takeSheet() *sheet {
+	sheets.Lock()
+	defer sheets.Unlock()
+	n := len(sheets.free)
+	if n == 0 {
+		return new(sheet)
+	}
+	s := sheets.free[n-1]
+	sheets.free = sheets.free[:n-1]
+	return s
+}
+
+func returnSheet(s *sheet) {
+	sheets.Lock()
+	defer sheets.Unlock()
+	if len(sheets.free) < runtime.GOMAXPROCS(0) {
+		sheets.free = append(sheets.free, s)
+	}
+}
 
 // run fills f.batch.
 func (p *press) run(f *flight) error {
 	p.slots <- struct{}{}
 	defer func() { <-p.slots }()
-	s := sheets.Get().(*sheet)
-	defer sheets.Put(s)
+	s := takeSheet()
+	defer returnSheet(s)
 
 	raw, first, newest := appendRecords(s.raw[:0], f)
 	if first.Before(epoch) { // newest is not before first
