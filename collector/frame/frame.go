@@ -35,7 +35,12 @@ func (l Lines) Append(dst []record.Record, buf []byte, offset int64, max int) ([
 		if i < 0 {
 			break
 		}
-		dst = l.add(dst, buf[n:n+i], offset+int64(n), i, &c)
+		line := buf[n : n+i]
+		if i <= l.MaxBytes && (i == 0 || line[i-1] != '\r') { // what nearly every line is
+			dst = append(dst, record.Record{Value: line, Offset: offset + int64(n)})
+		} else {
+			dst = l.add(dst, line, offset+int64(n), i, &c)
+		}
 		n += i + 1
 	}
 	return dst, n, c
