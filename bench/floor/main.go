@@ -3,7 +3,8 @@
 // writes that to a socket. It finds no lines, builds no records, waits for no
 // answer. What an agent costs more than this is its own.
 //
-// The compressor and its settings are those of the Kafka client in use.
+// The compressor is the library that Kafka clients in Go use, with the settings
+// of the Kafka client in use, or with -own that of logferry.
 package main
 
 import (
@@ -16,7 +17,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/pierrec/lz4/v4"
+	library "github.com/pierrec/lz4/v4"
+
+	"logferry/internal/lz4"
 )
 
 const (
@@ -27,14 +30,15 @@ const (
 func main() {
 	dir := flag.String("dir", "", "directory of the files *.log")
 	addr := flag.String("addr", "", "host:port of somebody who discards")
+	own := flag.Bool("own", false, "compress with logferry's lz4")
 	flag.Parse()
-	if err := run(*dir, *addr); err != nil {
+	if err := run(*dir, *addr, *own); err != nil {
 		fmt.Fprintln(os.Stderr, "floor:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir, addr string) (err error) {
+func run(dir, addr string, own bool) (err error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.log"))
 	if err != nil || len(paths) == 0 {
 		return fmt.Errorf("find files in %s: %w", dir, errors.Join(err, os.ErrNotExist))
@@ -44,9 +48,11 @@ func run(dir, addr string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	s := &sender{to: conn, compress: lz4.NewWriter(nil), piece: make([]byte, 0, pieceBytes)}
-	if err := s.compress.Apply(lz4.BlockSizeOption(lz4.Block64Kb)); err != nil {
-		return err
+	s := &sender{to: conn, compress: lz4.AppendFrame, piece: make([]byte, 0, pieceBytes)}
+	if !own {
+		if s.compress, err = newLibrary(); err != nil {
+			return err
+		}
 	}
 	for _, path := range paths {
 		if err := s.file(path); err != nil {
@@ -59,9 +65,23 @@ func run(dir, addr string) (err error) {
 // sender gathers pieces.
 type sender struct {
 	to       io.Writer
-	compress *lz4.Writer
+	compress func(dst, src []byte) []byte
 	piece    []byte // gathered, uncompressed
-	out      bytes.Buffer
+	out      []byte
+}
+
+func newLibrary() (func(dst, src []byte) []byte, error) {
+	w := library.NewWriter(nil)
+	if err := w.Apply(library.BlockSizeOption(library.Block64Kb)); err != nil {
+		return nil, err
+	}
+	return func(dst, src []byte) []byte {
+		out := bytes.NewBuffer(dst)
+		w.Reset(out)
+		_, _ = w.Write(src) // into memory: neither fails
+		_ = w.Close()
+		return out.Bytes()
+	}, nil
 }
 
 func (s *sender) file(path string) error {
@@ -90,15 +110,8 @@ func (s *sender) file(path string) error {
 }
 
 func (s *sender) flush() error {
-	s.out.Reset()
-	s.compress.Reset(&s.out)
-	if _, err := s.compress.Write(s.piece); err != nil {
-		return err
-	}
-	if err := s.compress.Close(); err != nil {
-		return err
-	}
+	s.out = s.compress(s.out[:0], s.piece)
 	s.piece = s.piece[:0]
-	_, err := s.to.Write(s.out.Bytes())
+	_, err := s.to.Write(s.out)
 	return err
 }

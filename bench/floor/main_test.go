@@ -26,6 +26,15 @@ func TestTheFloorSendsEveryByteOfEveryFile(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o600))
 		want.Write(b.Bytes())
 	}
+	for _, own := range []bool{false, true} {
+		require.True(t, bytes.Equal(want.Bytes(), sent(t, dir, own)))
+	}
+	require.ErrorIs(t, run(t.TempDir(), "", false), os.ErrNotExist)
+}
+
+// sent returns, unpacked, what the floor writes to its socket.
+func sent(t *testing.T, dir string, own bool) []byte {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
@@ -40,7 +49,6 @@ func TestTheFloorSendsEveryByteOfEveryFile(t *testing.T) {
 		b, _ := io.ReadAll(lz4.NewReader(conn)) // one frame after the other
 		got <- b
 	}()
-	require.NoError(t, run(dir, ln.Addr().String()))
-	require.True(t, bytes.Equal(want.Bytes(), <-got))
-	require.ErrorIs(t, run(t.TempDir(), ""), os.ErrNotExist)
+	require.NoError(t, run(dir, ln.Addr().String(), own))
+	return <-got
 }

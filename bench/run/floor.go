@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"time"
 
 	"logferry/bench/proc"
@@ -13,8 +14,8 @@ import (
 
 // floor times the least that any agent has to do (bench/floor) on the files of
 // one directory. The far end of its socket is this process, whose work does
-// not count.
-func (b *bench) floor(ctx context.Context, d *dataset) (res result, err error) {
+// not count. With own it compresses as logferry does.
+func (b *bench) floor(ctx context.Context, d *dataset, own bool) (res result, err error) {
 	if err := d.warm(); err != nil {
 		return result{}, err
 	}
@@ -27,7 +28,7 @@ func (b *bench) floor(ctx context.Context, d *dataset) (res result, err error) {
 	defer func() { err = errors.Join(err, ln.Close(), <-discarded) }()
 
 	begin := time.Now()
-	p, err := proc.Start(proc.Command{Args: []string{b.floorBinary, "-dir", d.dirs[0], "-addr", ln.Addr().String()}}, nil)
+	p, err := proc.Start(proc.Command{Args: []string{b.floorBinary, "-dir", d.dirs[0], "-addr", ln.Addr().String(), "-own=" + strconv.FormatBool(own)}}, nil)
 	if err != nil {
 		return result{}, err
 	}

@@ -44,9 +44,9 @@ func (b *bench) latencySection(ctx context.Context) error {
 
 // series is what several rounds of one load gave.
 type series struct {
-	by    map[string]*summary // by contender; those that failed are not in it
-	floor summary
-	notes []string
+	by              map[string]*summary // by contender; those that failed are not in it
+	floor, ownFloor summary             // with the library's compressor, and with logferry's
+	notes           []string
 }
 
 // rounds runs all contenders on a load in turn, round after round, and the
@@ -56,11 +56,13 @@ func (b *bench) rounds(ctx context.Context, n int, contenders []contender, l loa
 	contenders, out.notes = b.fit(ctx, contenders, l)
 	for round := range n {
 		if withFloor {
-			r, err := b.floor(ctx, l.data)
-			if err != nil {
-				return out, err
+			for _, f := range []*summary{&out.floor, &out.ownFloor} {
+				r, err := b.floor(ctx, l.data, f == &out.ownFloor)
+				if err != nil {
+					return out, err
+				}
+				f.runs = append(f.runs, r)
 			}
-			out.floor.runs = append(out.floor.runs, r)
 		}
 		l.verify = round == 0
 		var gone []int
@@ -122,7 +124,8 @@ func (b *bench) mainSection(ctx context.Context) error {
 			table.Add(b.mainRow(c.Name(), *s, got.floor)...)
 		}
 	}
-	table.Add("floor", "–", "–", stats.Number(got.floor.megabytesPerSecond()), stats.Number(got.floor.cpuPerGB()), "1", "–", "–", "–", "–", "–")
+	table.Add(floorRow("floor", got.floor, got.floor)...)
+	table.Add(floorRow("floor, our lz4", got.ownFloor, got.floor)...)
 	notes = append(notes, got.notes...)
 	if base := got.by["tutorial"]; base != nil {
 		for _, c := range contenders {
@@ -143,6 +146,11 @@ func (b *bench) mainRow(name string, s, floor summary) []string {
 	}
 	return []string{name, stats.Number(s.linesPerSecond()), s.spread(), stats.Number(s.megabytesPerSecond()), stats.Number(s.cpuPerGB()),
 		stats.Number(s.cpuPerGB() / floor.cpuPerGB()), mebibytes(s.peak()), p50, p99, stats.Number(s.mallocs()), s.losses()}
+}
+
+func floorRow(name string, s, floor summary) []string {
+	return []string{name, "–", "–", stats.Number(s.megabytesPerSecond()), stats.Number(s.cpuPerGB()),
+		stats.Number(s.cpuPerGB() / floor.cpuPerGB()), "–", "–", "–", "–", "–"}
 }
 
 func (b *bench) quietSection(ctx context.Context) error {
