@@ -1,5 +1,9 @@
 // Package agenttest runs the agent's binary as users run it: as a process of
 // its own that is stopped, killed and looked at from outside.
+//
+// A package that uses it has one line in its tests:
+//
+//	func TestMain(m *testing.M) { agenttest.Main(m) }
 package agenttest
 
 import (
@@ -24,12 +28,11 @@ import (
 // Patience bounds each wait.
 const Patience = time.Minute
 
-// binary is what Start runs; Build sets it.
+// binary is what Start runs; Main sets it.
 var binary string
 
-// Build builds the binary as users get it, static and stripped, into dir. It
-// is for TestMain.
-func Build(dir string) error {
+// build builds the binary as users get it, static and stripped, into dir.
+func build(dir string) error {
 	bin := filepath.Join(dir, "logferry")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "logferry/cmd/logferry")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -9,11 +9,9 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
-	"go.uber.org/goleak"
 
 	"logferry/test/agenttest"
 	"logferry/test/etcdtest"
-	"logferry/test/kafkatest"
 )
 
 var (
@@ -29,18 +27,7 @@ func TestMain(m *testing.M) {
 		os.Exit(compress(os.Stdout, os.Stdin))
 	}
 	flag.Parse()
-	dir, err := os.MkdirTemp("", "logferry-faults-")
-	if err == nil {
-		err = agenttest.Build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	kafkatest.Main(etcdtest.Settle(m), goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir)
-		os.Exit(code)
-	}))
+	agenttest.Main(etcdtest.Settle(m))
 }
 
 // compress writes what it reads as zstd, and returns the exit code.

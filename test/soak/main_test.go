@@ -2,15 +2,10 @@ package soak
 
 import (
 	"flag"
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"logferry/test/agenttest"
-	"logferry/test/kafkatest"
 )
 
 var (
@@ -25,16 +20,5 @@ const (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	dir, err := os.MkdirTemp("", "logferry-soak-")
-	if err == nil {
-		err = agenttest.Build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	kafkatest.Main(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir)
-		os.Exit(code)
-	}))
+	agenttest.Main(m)
 }
