@@ -15,7 +15,10 @@ import (
 	"logferry/agent/task"
 )
 
-var fence = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+var (
+	fence     = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	configRow = regexp.MustCompile("(?m)^\\| `(kafka|memory)\\.([a-z_]+)` \\| `([^`]+)` \\|")
+)
 
 func readme(t *testing.T) []byte {
 	t.Helper()
@@ -51,5 +54,15 @@ func TestTheREADMENamesEveryTaskKey(t *testing.T) {
 	for f := range reflect.TypeFor[task.Task]().Fields() {
 		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		require.Regexp(t, "(?m)^\\|[^|]*`"+key+"`", text, "key %s", key)
+	}
+}
+
+func TestTheREADMETellsTheDefaultsOfAgentYAML(t *testing.T) {
+	text, err := os.ReadFile("agent.yaml")
+	require.NoError(t, err)
+	rows := configRow.FindAllSubmatch(readme(t), -1)
+	require.Greater(t, len(rows), 5)
+	for _, m := range rows {
+		require.Regexp(t, "(?ms)^"+string(m[1])+":$.*?^  "+string(m[2])+": "+string(m[3])+"( |$)", string(text))
 	}
 }
