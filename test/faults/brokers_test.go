@@ -14,9 +14,7 @@ import (
 var brokerScenarios = []scenario{
 	{"brokers-come-back-elsewhere", false, func(w *world) {
 		w.broker(kafkatest.WithNodes(3), kafkatest.WithProperty("min.insync.replicas", "2"))
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 300_000)
+		written := w.flow(300_000)
 		for n := range 3 { // in the end no address that the agent was told is left
 			written.reach(w, uint64(n+1)*10_000)
 			w.kafka.Stop(w.T, n)
@@ -49,9 +47,7 @@ var brokerScenarios = []scenario{
 		w.broker(kafkatest.WithNodes(3))
 		w.topic = kafkatest.TopicName(w.T)
 		w.kafka.CreateTopic(w.T, w.topic, 3, 3, map[string]string{"min.insync.replicas": "3"})
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 80_000)
+		written := w.flow(80_000)
 		written.reach(w, 10_000)
 		w.kafka.Stop(w.T, 2)
 		w.trouble("too few replicas in sync")
@@ -100,9 +96,7 @@ var brokerScenarios = []scenario{
 		w.topic = w.kafka.NewTopic(w.T, 3)
 		w.kafka.AllowReading(w.T, w.topic)
 		w.kafka.AllowWriting(w.T, w.topic)
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 80_000)
+		written := w.flow(80_000)
 		for i := range 2 {
 			written.reach(w, uint64(i+1)*20_000)
 			w.kafka.ForbidWriting(w.T, w.topic)
@@ -146,9 +140,7 @@ var brokerScenarios = []scenario{
 	}},
 	{"quota-throttles", false, func(w *world) {
 		w.broker()
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 60_000)
+		written := w.flow(60_000)
 		written.reach(w, 10_000)
 		w.kafka.LimitProducers(w.T, 100_000) // a fifth of what comes
 		<-written.done
@@ -159,9 +151,7 @@ var brokerScenarios = []scenario{
 	{"broker-accepts-and-never-answers", false, func(w *world) {
 		p := w.brokerBehindProxy()
 		w.configure("kafka:\n  request_timeout: 1s\n")
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 100_000)
+		written := w.flow(100_000)
 		written.reach(w, 20_000)
 		p.swallow.Store(true)
 		w.trouble("timeout")
@@ -186,9 +176,7 @@ var brokerScenarios = []scenario{
 	}},
 	{"connections-reset-in-mid-request", false, func(w *world) {
 		p := w.brokerBehindProxy()
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 100_000)
+		written := w.flow(100_000)
 		written.reach(w, 10_000)
 		p.cutAfter.Store(300_000)
 		agenttest.Eventually(w.T, "connections are reset", agenttest.Patience, func() bool { return p.resets.Load() >= 10 })
@@ -198,9 +186,7 @@ var brokerScenarios = []scenario{
 	}},
 	{"answers-lost-again-and-again", false, func(w *world) {
 		p := w.brokerBehindProxy()
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 100_000)
+		written := w.flow(100_000)
 		for i := range 5 {
 			written.reach(w, uint64(i+1)*10_000)
 			before := p.lost.Load()
@@ -215,9 +201,7 @@ var brokerScenarios = []scenario{
 	}},
 	{"slow-network", false, func(w *world) {
 		p := w.brokerBehindProxy()
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 60_000)
+		written := w.flow(60_000)
 		written.reach(w, 10_000)
 		p.rate.Store(100_000)
 		<-written.done

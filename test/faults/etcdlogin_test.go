@@ -45,14 +45,46 @@ func (e *etcdWorld) logged(text string) {
 	agenttest.Eventually(e.T, "the agent logs: "+text, agenttest.Patience, func() bool { return strings.Contains(e.agent.Log(), text) })
 }
 
+// shipSteadily starts the agent on one log to which total lines are written steadily,
+// and waits until it follows etcd. untouched is that the main task was neither
+// stopped nor started since.
+func (e *etcdWorld) shipSteadily(total uint64) (written *steady, untouched func()) {
+	e.Helper()
+	l := e.log("app.log")
+	e.ship()
+	e.connected(true)
+	begun := e.started()
+	return writeSteadily(l, total), func() {
+		e.Helper()
+		require.Equal(e, begun, e.started(), "the task that nobody edited was never touched")
+	}
+}
+
+// shutOut has etcd refuse the agent, which says so, ships on, and knows nothing
+// of what is edited, until it is let in again.
+func (e *etcdWorld) shutOut(r *relay, says string, refuse, admit func()) {
+	e.Helper()
+	written, untouched := e.shipSteadily(40_000)
+	refuse()
+	r.cut()
+	r.mend()
+	e.logged(says)
+	e.connected(false)
+	e.mark(1)
+	written.reach(e.world, 20_000)
+	e.caughtUp(written)
+	admit()
+	e.heal()
+	e.connected(true)
+	e.marked(1)
+	untouched()
+	<-written.done
+}
+
 var loginScenarios = []scenario{
 	{"etcd-login-expires", false, func(w *world) {
 		e, r := withLogin(w, etcdtest.WithTokenTTL(time.Second))
-		l := w.log("app.log")
-		e.ship()
-		e.connected(true)
-		begun := e.started()
-		written := writeSteadily(l, 160_000)
+		written, untouched := e.shipSteadily(160_000)
 		written.reach(w, 50_000) // 2.5 s: a login that nobody uses has ended
 		e.mark(1)
 		e.marked(1)
@@ -69,51 +101,19 @@ var loginScenarios = []scenario{
 			e.mark(3 + i)
 			e.marked(3 + i)
 		}
-		require.Equal(w, begun, e.started(), "the task that nobody edited was never touched")
+		untouched()
 		<-written.done
 	}},
 	{"etcd-password-changed-then-corrected", false, func(w *world) {
 		e, r := withLogin(w)
-		l := w.log("app.log")
-		e.ship()
-		e.connected(true)
-		begun := e.started()
-		written := writeSteadily(l, 40_000)
-		e.etcd.SetPassword(w.T, etcdUser, "second")
-		r.cut()
-		r.mend()
-		e.logged("refuses the login of user")
-		e.connected(false)
-		e.mark(1)
-		written.reach(w, 20_000)
-		w.caughtUp(written) // the login is still refused
-		e.password("second")
-		w.heal()
-		e.connected(true)
-		e.marked(1)
-		require.Equal(w, begun, e.started())
-		<-written.done
+		e.shutOut(r, "refuses the login of user",
+			func() { e.etcd.SetPassword(w.T, etcdUser, "second") },
+			func() { e.password("second") })
 	}},
 	{"etcd-access-revoked-then-granted", false, func(w *world) {
 		e, r := withLogin(w)
-		l := w.log("app.log")
-		e.ship()
-		e.connected(true)
-		begun := e.started()
-		written := writeSteadily(l, 40_000)
-		e.etcd.Revoke(w.T, etcdUser, "/logferry/tasks/")
-		r.cut()
-		r.mend()
-		e.logged("grant its role access")
-		e.connected(false)
-		e.mark(1)
-		written.reach(w, 20_000)
-		w.caughtUp(written) // access is still denied
-		e.etcd.Grant(w.T, etcdUser, "/logferry/tasks/", etcdtest.Read)
-		w.heal()
-		e.connected(true)
-		e.marked(1)
-		require.Equal(w, begun, e.started())
-		<-written.done
+		e.shutOut(r, "grant its role access",
+			func() { e.etcd.Revoke(w.T, etcdUser, "/logferry/tasks/") },
+			func() { e.etcd.Grant(w.T, etcdUser, "/logferry/tasks/", etcdtest.Read) })
 	}},
 }

@@ -9,39 +9,12 @@ import (
 var kafkaScenarios = []scenario{
 	{"broker-stopped", false, func(w *world) {
 		w.broker()
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 60_000)
-		written.reach(w, 20_000)
-		w.kafka.Stop(w.T, 0)
-		written.reach(w, 50_000)
-		w.kafka.Restart(w.T, 0)
-		w.heal()
-		<-written.done
+		w.outage(func() { w.kafka.Stop(w.T, 0) }, func() { w.kafka.Restart(w.T, 0) })
 	}},
-	{"broker-killed", true, func(w *world) {
-		w.broker()
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 60_000)
-		written.reach(w, 20_000)
-		w.kafka.Kill(w.T, 0)
-		written.reach(w, 50_000)
-		w.kafka.Restart(w.T, 0)
-		w.heal()
-		<-written.done
-	}},
+	{"broker-killed", true, func(w *world) { w.killBroker() }},
 	{"broker-paused", false, func(w *world) {
 		w.broker()
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 60_000)
-		written.reach(w, 20_000)
-		w.kafka.Pause(w.T, 0)
-		written.reach(w, 50_000)
-		w.kafka.Continue(w.T, 0)
-		w.heal()
-		<-written.done
+		w.outage(func() { w.kafka.Pause(w.T, 0) }, func() { w.kafka.Continue(w.T, 0) })
 	}},
 	{"down-at-start", false, func(w *world) {
 		w.broker()
@@ -56,9 +29,7 @@ var kafkaScenarios = []scenario{
 	}},
 	{"rolling-restart-of-three", false, func(w *world) {
 		w.broker(kafkatest.WithNodes(3), kafkatest.WithProperty("min.insync.replicas", "2"))
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 150_000)
+		written := w.flow(150_000)
 		written.reach(w, 5_000)
 		for n := range 3 {
 			w.kafka.Stop(w.T, n)
@@ -69,9 +40,7 @@ var kafkaScenarios = []scenario{
 	}},
 	{"two-of-three-down", false, func(w *world) {
 		w.broker(kafkatest.WithNodes(3), kafkatest.WithProperty("min.insync.replicas", "2"))
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 60_000)
+		written := w.flow(60_000)
 		written.reach(w, 10_000)
 		w.kafka.Kill(w.T, 1)
 		w.kafka.Kill(w.T, 2)
@@ -82,9 +51,7 @@ var kafkaScenarios = []scenario{
 	}},
 	{"broker-killed-again-and-again", false, func(w *world) {
 		w.broker()
-		l := w.log("app.log")
-		w.start()
-		written := writeSteadily(l, 100_000)
+		written := w.flow(100_000)
 		for i := range 3 {
 			written.reach(w, uint64(i+1)*20_000)
 			w.kafka.Kill(w.T, 0)

@@ -46,15 +46,7 @@ func (w *world) killBroker(args ...string) {
 	w.Helper()
 	w.args = append(w.args, args...)
 	w.broker()
-	l := w.log("app.log")
-	w.start()
-	written := writeSteadily(l, 60_000)
-	written.reach(w, 20_000)
-	w.kafka.Kill(w.T, 0)
-	written.reach(w, 30_000)
-	w.kafka.Restart(w.T, 0)
-	w.heal()
-	<-written.done
+	w.outage(func() { w.kafka.Kill(w.T, 0) }, func() { w.kafka.Restart(w.T, 0) })
 }
 
 // outageUnderFullLoad has six busy files and no Kafka for a while. The agent

@@ -33,6 +33,27 @@ func writeSteadily(l *agenttest.LogWriter, total uint64) *steady {
 	return s
 }
 
+// flow starts the agent on one log to which total lines are written steadily.
+func (w *world) flow(total uint64) *steady {
+	w.Helper()
+	l := w.log("app.log")
+	w.start()
+	return writeSteadily(l, total)
+}
+
+// outage lets lines flow, breaks something in the middle of them, and mends it
+// when many more are waiting.
+func (w *world) outage(breaks, mends func()) {
+	w.Helper()
+	written := w.flow(60_000)
+	written.reach(w, 20_000)
+	breaks()
+	written.reach(w, 50_000)
+	mends()
+	w.heal()
+	<-written.done
+}
+
 // reach waits until n lines are written.
 func (s *steady) reach(w *world, n uint64) {
 	w.Helper()
