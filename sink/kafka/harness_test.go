@@ -24,7 +24,7 @@ import (
 
 const (
 	topic   = "web_log"
-	patient = 20 * time.Second // how long a test waits for what must happen
+	patient = time.Minute // how long a test waits for what must happen
 )
 
 func TestMain(m *testing.M) {
@@ -270,7 +270,8 @@ func (w *world) requireLines(recs []*kgo.Record, path string, from, to int) {
 
 // gate makes kfake's listeners, and can break the connections behind them.
 type gate struct {
-	mute   atomic.Bool // answers get lost
+	mute   atomic.Bool // answers get lost, but for the next let
+	let    atomic.Int64
 	refuse atomic.Bool // new connections are closed at once
 
 	mu    sync.Mutex
@@ -280,6 +281,12 @@ type gate struct {
 func (g *gate) listen(network, addr string) (net.Listener, error) {
 	l, err := net.Listen(network, addr)
 	return &gateListener{Listener: l, g: g}, err
+}
+
+// mutedAfter lets n more answers through.
+func (g *gate) mutedAfter(n int) {
+	g.let.Store(int64(n))
+	g.mute.Store(true)
 }
 
 // cut ends all connections.
@@ -320,7 +327,7 @@ type gateConn struct {
 }
 
 func (c *gateConn) Write(b []byte) (int, error) {
-	if c.g.mute.Load() {
+	if c.g.mute.Load() && c.g.let.Add(-1) < 0 {
 		return len(b), nil
 	}
 	return c.Conn.Write(b)

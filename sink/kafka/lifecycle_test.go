@@ -40,7 +40,7 @@ func (s *shipment) abandon() {
 	select {
 	case err := <-s.result:
 		require.ErrorIs(s.t, err, context.Canceled)
-	case <-time.After(2 * time.Second):
+	case <-time.After(20 * time.Second): // less than any pause or timeout of those who use it
 		require.FailNow(s.t, "Run does not return when its context ends")
 	}
 }
