@@ -25,7 +25,7 @@ type batchLane struct {
 	to     int32    // the partition to write to; changes only with nothing in the air
 	id     identity // of the partition's flights
 	known  bool     // id is valid
-	proven bool     // a flight was acknowledged since the last failure, under this id
+	proven bool     // a flight was acknowledged since the last failure or pause, under this id
 }
 
 func newBatchLane(l *lane, w *batchWriter) *batchLane {
@@ -54,6 +54,9 @@ func (l *batchLane) run(ctx context.Context) {
 // is left and nothing will come.
 func (l *batchLane) cut() (wait time.Duration, over bool) {
 	l.mu.Lock()
+	if len(l.queue) == 0 && len(l.flights) == 0 {
+		l.proven = false // who sends nothing may be forgotten
+	}
 	var fresh []*flight
 	for wait = -1; len(l.flights) < max(2, l.w.window); {
 		if wait = l.due(); wait != 0 {

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"logferry/internal/record"
 )
@@ -149,5 +150,24 @@ func TestLeadersThatMoveAgainAndAgainAreFollowed(t *testing.T) {
 		for f := range files {
 			w.requireLines(recs, fmt.Sprintf("/f%d", f), 0, rounds*300)
 		}
+	})
+}
+
+func TestABrokerThatForgotAnIdleProducerTakesItsFlightsInOrder(t *testing.T) {
+	eachProducer(t, func(t *testing.T, cfg Config) {
+		// Such a broker takes whatever sequence number comes first.
+		w := newWorld(t, 1, kfake.MaxVersions(kversion.V3_6_0()))
+		s := w.ship(flights(cfg), Route{})
+		s.sendFlights(0, 10)
+		s.settled(1)
+		s.sendFlights(10, 500) // the window opens
+		s.settled(2)
+		require.NoError(t, w.fake.DeleteTopic(topic))
+		require.NoError(t, w.fake.CreateTopic(topic, 1, nil))
+		w.fake.Fault(kfake.Fault{Keys: produce, Err: kerr.NotEnoughReplicas})
+		s.sendFlights(500, 1000)
+		s.finish()
+		require.Equal(t, 3, s.doneCount())
+		w.requireLines(w.consume(topic), "/a", 500, 1000)
 	})
 }
