@@ -11,6 +11,7 @@ import (
 type asyncLane struct {
 	*lane
 	transport transport
+	to        int32 // the partition that transport writes to
 	flight    []item
 	limit     int // most records that are sent together
 	attempt   int // failures since the last success
@@ -124,8 +125,13 @@ func (l *asyncLane) deliver(ctx context.Context) error {
 // sendPart sends part with the lane's transport, which it opens if need be.
 // Whatever keeps it from that is the error of all of part's records.
 func (l *asyncLane) sendPart(ctx context.Context, part []item) error {
+	if l.transport != nil && l.to != l.partition && l.home() {
+		l.transport.close()
+		l.transport = nil
+	}
 	if l.transport == nil {
-		t, err := l.s.openTransport(l.s.route.Topic, l.target(), l.s.route.Create, l.note, l.retried)
+		l.to = l.target()
+		t, err := l.s.openTransport(l.s.route.Topic, l.to, l.s.route.Create, l.note, l.retried)
 		if ctx.Err() != nil {
 			if t != nil {
 				t.close()

@@ -178,6 +178,12 @@ func (l *batchLane) launch(ctx context.Context) error {
 		case state != ready, airborne >= l.window():
 			return nil
 		}
+		if l.to != l.partition && l.home() {
+			if airborne > 0 {
+				return nil
+			}
+			l.sender = nil // connect looks where to
+		}
 		if err := l.connect(ctx); err != nil {
 			return err
 		}
@@ -208,7 +214,7 @@ func (l *batchLane) window() int {
 func (l *batchLane) connect(ctx context.Context) error {
 	for l.sender == nil {
 		if to := l.target(); to != l.to {
-			l.to, l.known = to, false
+			l.to, l.known, l.proven = to, false, false
 		}
 		b, err := l.s.cluster.leader(l.s.route.Topic, l.to, l.s.route.Create, ctx.Done(), l.note)
 		if err == nil && !l.known && l.s.cfg.idempotent() {

@@ -151,6 +151,13 @@ func (l *lane) target() int32 {
 	return l.partition % n
 }
 
+// home says whether the topic has the lane's own partition. A lane that writes
+// to another one goes back then: by now the partition's records come to it.
+func (l *lane) home() bool {
+	n, err := l.s.cluster.partitions(l.s.route.Topic, l.s.route.Create)
+	return err == nil && l.partition < n
+}
+
 // setAside writes a record that Kafka refuses to the dead letters. It tries
 // for as long as it takes.
 func (l *lane) setAside(ctx context.Context, it item, cause error) error {

@@ -114,6 +114,34 @@ func TestATopicThatWasDeletedAndCreatedAgainIsUsedAgain(t *testing.T) {
 	})
 }
 
+func TestATopicThatShrinksAndGrowsAgainGetsEachRecordInItsPartition(t *testing.T) {
+	eachProducer(t, func(t *testing.T, cfg Config) {
+		w := newWorld(t, 3)
+		path := "/c" // in partition 2 of 3
+		for i := 0; newPicker("file", 0).batch(&record.Batch{Source: source(path)}, 3, always) != 2; i++ {
+			path += "c"
+		}
+		s := w.ship(cfg, Route{})
+		n := s.sendLines(path, 0, 10, 10)
+		s.settled(n)
+		require.NoError(t, w.fake.DeleteTopic(topic))
+		require.NoError(t, w.fake.CreateTopic(topic, 1, nil))
+		n += s.sendLines(path, 10, 20, 10) // the sink believes in three partitions still
+		s.settled(n)
+		w.requireLines(w.consume(topic), path, 10, 20)
+
+		w.admin(func(a sarama.ClusterAdmin) error { return a.CreatePartitions(topic, 3, nil, false) })
+		s.learns(3)
+		s.sendLines(path, 20, 40, 10)
+		s.finish()
+		at := map[int32]int{}
+		for _, r := range w.consume(topic) {
+			at[r.Partition]++
+		}
+		require.Equal(t, map[int32]int{0: 10, 2: 20}, at)
+	})
+}
+
 func TestAGrownTopicIsNoticed(t *testing.T) {
 	eachProducer(t, func(t *testing.T, cfg Config) {
 		w := newWorld(t, 1)
