@@ -64,7 +64,7 @@ func (l *asyncLane) due() (wait time.Duration, ok bool) {
 	case l.closing || l.queued >= l.s.flightBytes:
 		return 0, true
 	}
-	return max(0, l.s.cfg.Linger-time.Since(l.since)), true
+	return l.linger(), true
 }
 
 // take moves the next flight from the queue to l.flight.

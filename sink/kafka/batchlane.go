@@ -89,7 +89,7 @@ func (l *batchLane) due() time.Duration {
 	case l.closing || len(l.flights) == 0 || l.queued >= l.s.flightBytes:
 		return 0
 	}
-	return max(0, l.s.cfg.Linger-time.Since(l.since))
+	return l.linger()
 }
 
 // take moves the next flight's records out of the queue. A record that is too

@@ -26,10 +26,9 @@ type lane struct {
 
 	mu      sync.Mutex
 	queue   []span
-	queued  int       // rough bytes in queue
-	since   time.Time // when queue ceased to be empty
-	flying  bool      // what was taken from queue is not all settled
-	closing bool      // no more is coming
+	queued  int  // rough bytes in queue
+	flying  bool // what was taken from queue is not all settled
+	closing bool // no more is coming
 	wake    chan struct{}
 	landed  chan struct{} // gets a value when flying ends
 
@@ -60,9 +59,6 @@ func (l *lane) put(spans ...span) {
 		}
 	}
 	l.mu.Lock()
-	if len(l.queue) == 0 {
-		l.since = time.Now()
-	}
 	l.queue = append(l.queue, spans...)
 	l.queued += n
 	l.mu.Unlock()
@@ -139,6 +135,12 @@ func (l *lane) shift(n, bytes int) {
 	if rest == 0 {
 		l.queued = 0
 	}
+}
+
+// linger is for how much longer what is queued may wait for more. l.mu is held,
+// and the queue is not empty.
+func (l *lane) linger() time.Duration {
+	return max(0, l.s.cfg.Linger-time.Since(l.queue[0].parcel.came))
 }
 
 // target is the partition to write to: the lane's own, or another one when the

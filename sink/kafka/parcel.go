@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"sync/atomic"
+	"time"
 
 	"logferry/internal/record"
 )
@@ -17,6 +18,7 @@ const (
 type parcel struct {
 	batch *record.Batch
 	key   []byte // of records without one of their own; nil: none
+	came  time.Time
 	left  atomic.Int64
 }
 

@@ -97,7 +97,7 @@ func (s *session) dispatch(ctx context.Context, b *record.Batch) error {
 	if err := s.narrow(ctx, n); err != nil {
 		return err
 	}
-	p := &parcel{batch: b, key: s.key(b)}
+	p := &parcel{batch: b, key: s.key(b), came: time.Now()}
 	p.left.Store(int64(len(b.Records)))
 	whole := s.picker.batch(b, n, s.healthy)
 	if !s.picker.each() {
