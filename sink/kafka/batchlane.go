@@ -360,7 +360,9 @@ func (l *batchLane) retry() {
 // refuse deals with a flight that Kafka will never take as it is: it is halved
 // down to the record to blame, which becomes a dead letter.
 func (l *batchLane) refuse(ctx context.Context, head *flight) error {
-	l.s.countError(head.err)
+	if !errors.Is(head.err, errTooLarge) { // that one was never sent
+		l.s.countError(head.err)
+	}
 	if head.numbered { // nothing from here on was written
 		l.id.next = head.batch.FirstSequence
 	}

@@ -259,3 +259,16 @@ func TestAnUnfinishedLineSpoilsNoOther(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "one\nhal\ntwo\n", string(data))
 }
+
+func TestARecordTooLargeForTheAgentItselfIsNoErrorOfProducing(t *testing.T) {
+	eachProducer(t, func(t *testing.T, cfg Config) {
+		w := newWorld(t, 1)
+		cfg.MaxMessageBytes = 2048
+		s := w.ship(cfg, Route{})
+		s.sendLines("/a", 0, 10, 10)
+		s.send(s.batchOf(source("/a"), largeRecord(4096)))
+		s.finish()
+		require.Equal(t, 1, s.deadCount("too_large"))
+		require.Zero(t, testutil.CollectAndCount(s.m.errors))
+	})
+}
