@@ -57,6 +57,7 @@ type Agent struct {
 	files      *filesource.Source
 	etcd       *etcdsource.Source
 	registrar  *etcdsource.Registrar // nil: the agent does not register
+	identity   task.Identity         // what selectors are held against
 	self       etcdsource.Agent
 	kafka      *kafka.Metrics
 	http       *server
@@ -80,6 +81,9 @@ func New(cfg Config, opts Options, log *slog.Logger) (*Agent, error) {
 	allow, err := task.NewAllowList(cfg.AllowPaths)
 	if err != nil {
 		return nil, fmt.Errorf("allow_paths: %w", err)
+	}
+	if a.identity, err = cfg.Identity(); err != nil {
+		return nil, err
 	}
 	if err := a.openSources(opts, allow); err != nil {
 		return nil, err
@@ -122,7 +126,7 @@ func (a *Agent) openSources(opts Options, allow task.AllowList) error {
 		if err != nil {
 			return err
 		}
-		cfg.CachePath, cfg.AllowPaths = filepath.Join(a.cfg.StateDir, "tasks.json"), allow
+		cfg.CachePath, cfg.AllowPaths, cfg.Identity = filepath.Join(a.cfg.StateDir, "tasks.json"), allow, a.identity
 		src, err := etcdsource.New(cfg, a.log)
 		if err != nil {
 			return err
@@ -150,7 +154,7 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 	for _, src := range a.sources {
 		order = append(order, src.Name())
 	}
-	a.supervisor = NewSupervisor(order,
+	a.supervisor = NewSupervisor(a.identity, order,
 		func(t task.Task, remote bool) (*pipeline, error) { return newPipeline(r, t, remote) },
 		func(name string) { r.collector.Forget(name); r.kafka.Forget(name) }, a.log)
 	a.registry.MustRegister(newStateMetrics(a.supervisor, func() (bool, bool) {

@@ -270,3 +270,32 @@ func TestTwoAgentsCannotShareAStateDir(t *testing.T) {
 	_, err := New(w.agent.cfg, Options{}, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "in use by another agent")
 }
+
+func TestATaskRunsWhereItsSelectorSaysAndKeepsItsPlaceWhileItDoesNot(t *testing.T) {
+	w := newWorld(t, func(cfg *Config, _ *Options) { cfg.Labels = map[string]string{"env": "prod"} })
+	w.putTask("db", "paths: [DIR/logs/db.log]\ntopic: db\nselect: {labels: {env: test}}\n")
+	w.putTask("web", webTask+"select: {ids: [host-1]}\n")
+	w.appendLog("db.log", "not from here\n")
+	w.appendLog("web.log", "one\n")
+	w.waitFor("the line", func() bool { return w.out.String() == "one\n" })
+	w.waitFor("it is committed", func() bool { return w.task("web").LagBytes == 0 })
+	require.Len(t, w.agent.supervisor.Tasks(), 1)
+	_, body := w.get("/api/v1/tasks")
+	require.Contains(t, body, `"for_other_agents": 1`)
+	require.NotContains(t, body, `"db"`)
+	_, body = w.get("/")
+	require.Contains(t, body, "1 more for other agents")
+
+	before := w.task("web")
+	w.putTask("web", webTask+"select: {ids: ['host-*'], labels: {env: [prod, test]}}\n")
+	w.waitFor("the selector is taken", func() bool { return len(w.task("web").Task.Select.Labels) == 1 })
+	after := w.task("web")
+	require.Equal(t, before.Started, after.Started, "nothing was restarted")
+	require.Equal(t, before.files[0].Started, after.files[0].Started)
+
+	w.putTask("web", webTask+"select: {hosts: [nowhere]}\n")
+	w.waitFor("the task is gone", func() bool { return w.task("web").Name == "" })
+	w.appendLog("web.log", "two\n")
+	w.putTask("web", webTask)
+	w.waitFor("it goes on where it was", func() bool { return w.out.String() == "one\ntwo\n" })
+}

@@ -226,6 +226,15 @@ func (c *Config) Cluster(name string) (cluster kafka.Config, ok bool) {
 	return cluster, ok
 }
 
+// Identity returns what selectors of tasks are held against.
+func (c *Config) Identity() (task.Identity, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return task.Identity{}, fmt.Errorf("ask for the host name: %w", err)
+	}
+	return task.Identity{ID: c.ID, Host: host, Labels: c.Labels}, nil
+}
+
 // Client returns how to reach this etcd. The files that it names are looked
 // at, so that one that is missing is told at once; each login and connection
 // reads them anew.

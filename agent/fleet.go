@@ -3,7 +3,6 @@ package agent
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"hash/maphash"
 	"maps"
 	"math"
@@ -22,17 +21,15 @@ import (
 
 // openRegistrar prepares what this agent tells the fleet through etcd.
 func (a *Agent) openRegistrar(opts Options) error {
-	host, err := os.Hostname()
-	if err != nil {
-		return fmt.Errorf("ask for the host name: %w", err)
-	}
+	who := a.identity
 	a.self = etcdsource.Agent{
-		ID: a.cfg.ID, Host: host, Version: opts.Version, Labels: a.cfg.Labels,
-		Started: time.Now().UTC().Truncate(time.Second), HTTP: reachable(a.Addr().String(), host), Instance: a.instance(),
+		ID: who.ID, Host: who.Host, Version: opts.Version, Labels: who.Labels,
+		Started: time.Now().UTC().Truncate(time.Second), HTTP: reachable(a.Addr().String(), who.Host), Instance: a.instance(),
 	}
 	if a.etcd == nil || opts.DryRun != nil { // what is only shown must not be taken for an agent that ships
 		return nil
 	}
+	var err error
 	a.registrar, err = etcdsource.NewRegistrar(a.etcd, etcdsource.RegistrarConfig{
 		Agent: a.self, LeaseTTL: a.cfg.Tasks.Etcd.LeaseTTL, Tasks: a.reports, Digest: a.supervisor.Digest,
 	}, a.log)
@@ -86,6 +83,15 @@ func (a *Agent) reports() []etcdsource.TaskReport {
 		out = append(out, r)
 	}
 	return out
+}
+
+// others returns how many tasks are for other agents.
+func (a *Agent) others() int {
+	n := a.supervisor.Others()
+	if a.etcd != nil {
+		n += a.etcd.Status().Others
+	}
+	return n
 }
 
 // registration returns how the agent stands in etcd; false when it does not

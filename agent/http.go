@@ -109,7 +109,7 @@ func (s *server) tasks(w http.ResponseWriter, _ *http.Request) {
 	if tasks == nil {
 		tasks = []TaskStatus{}
 	}
-	writeJSON(w, map[string]any{"agent": s.a.cfg.ID, "tasks": tasks})
+	writeJSON(w, map[string]any{"agent": s.a.cfg.ID, "tasks": tasks, "for_other_agents": s.a.others()})
 }
 
 // notCollected is a path that matches a task's globs and is not read.
@@ -158,6 +158,7 @@ td,th{text-align:left;padding:.3em .8em;border-bottom:1px solid #ddd}td.n{text-a
 {{range .Tasks}}<tr><td><a href="/api/v1/files?task={{.Name}}">{{.Name}}</a><td class="{{.State}}">{{.State}}<td>{{with .Task}}{{.Topic}}{{end}}<td>{{.Source}}
 <td class="n">{{.Files}}<td class="n">{{.LagBytes}}<td class="n">{{printf "%.1f" .LagSeconds}}<td>{{.Error}}
 {{else}}<tr><td colspan="8">no tasks{{end}}</table>
+{{with .Others}}<p>{{.}} more for other agents</p>{{end}}
 <p><a href="/metrics">metrics</a> · <a href="/api/v1/agent">agent</a> · <a href="/api/v1/tasks">tasks</a> · <a href="/api/v1/files">files</a> · <a href="/readyz">readyz</a></p>
 </html>
 `))
@@ -166,5 +167,5 @@ func (s *server) page(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	reg, _ := s.a.registration()
-	_ = pageTemplate.Execute(w, map[string]any{"Clash": reg.Clash, "ID": s.a.cfg.ID, "Tasks": s.a.supervisor.Tasks(), "NotReady": s.a.notReady()})
+	_ = pageTemplate.Execute(w, map[string]any{"Clash": reg.Clash, "ID": s.a.cfg.ID, "Tasks": s.a.supervisor.Tasks(), "NotReady": s.a.notReady(), "Others": s.a.others()})
 }

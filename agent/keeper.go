@@ -37,7 +37,7 @@ type keeper struct {
 	mu      sync.Mutex
 	want    *want // nil: removed
 	running *pipeline
-	version want // what running was built from
+	version want // what running was built from, or could not be
 	state   TaskState
 	err     string
 	started time.Time
@@ -50,11 +50,9 @@ func newKeeper(s *Supervisor, name string) *keeper {
 // set says which version should run; nil removes the task.
 func (k *keeper) set(w *want) {
 	k.mu.Lock()
-	same := k.want != nil && w != nil && k.want.source == w.source && task.Equal(k.want.task, w.task)
+	same := k.want != nil && w != nil && k.want.sameWork(*w)
 	k.want = w
-	if same {
-		k.version.revision = w.revision
-	}
+	k.version = k.newestLocked(k.version)
 	k.mu.Unlock()
 	if same {
 		return
@@ -63,6 +61,19 @@ func (k *keeper) set(w *want) {
 	case k.signal <- struct{}{}:
 	default:
 	}
+}
+
+// newestLocked returns the newest version whose work is that of v: it differs in
+// its revision and in which other agents it is for.
+func (k *keeper) newestLocked(v want) want {
+	if k.want != nil && k.want.sameWork(v) {
+		return *k.want
+	}
+	return v
+}
+
+func (w want) sameWork(other want) bool {
+	return w.source == other.source && task.SameWork(w.task, other.task)
 }
 
 func (k *keeper) run(ctx context.Context) {
@@ -105,11 +116,14 @@ func (k *keeper) current() *want {
 func (k *keeper) runVersion(ctx context.Context, w want) bool {
 	p, err := k.s.build(w.task, w.source == sourceEtcd)
 	if err != nil {
+		k.mu.Lock()
+		k.version = k.newestLocked(w)
+		k.mu.Unlock()
 		k.failed(err)
 		return false
 	}
 	k.mu.Lock()
-	k.running, k.version, k.state, k.err, k.started = p, w, TaskRunning, "", time.Now()
+	k.running, k.version, k.state, k.err, k.started = p, k.newestLocked(w), TaskRunning, "", time.Now()
 	k.mu.Unlock()
 	k.s.log.Info("task started", "task", k.name, "source", w.source, "topic", w.task.Topic, "paths", w.task.Paths)
 
@@ -165,9 +179,9 @@ type TaskStatus struct {
 	State    TaskState  `json:"state"`
 	Error    string     `json:"error,omitempty"`    // what is wrong now, or why the newest version was refused; with its remedy
 	Refused  bool       `json:"refused,omitempty"`  // the newest version was refused; what runs is the last good one
-	Revision int64      `json:"revision,omitempty"` // of etcd, that wrote what runs
+	Revision int64      `json:"revision,omitempty"` // of etcd, that wrote Task
 	Started  time.Time  `json:"started,omitzero"`   // when the version that runs was started
-	Task     *task.Task `json:"task,omitempty"`     // what runs
+	Task     *task.Task `json:"task,omitempty"`     // what runs, or cannot be started
 
 	Files         int     `json:"files"`
 	LagBytes      int64   `json:"lag_bytes"`

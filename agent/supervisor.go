@@ -20,7 +20,8 @@ import (
 type Supervisor struct {
 	build  func(t task.Task, remote bool) (*pipeline, error)
 	forget func(name string) // drops the metrics of a removed task
-	order  []string          // sources, the strongest first
+	self   task.Identity
+	order  []string // sources, the strongest first
 	log    *slog.Logger
 
 	changed chan struct{}
@@ -30,6 +31,7 @@ type Supervisor struct {
 	keepers   map[string]*keeper
 	leaving   map[string]*keeper // removed, and perhaps still draining
 	refused   map[string]refusal
+	others    int // tasks of the sources that are for other agents
 }
 
 type refusal struct {
@@ -44,11 +46,12 @@ type want struct {
 	revision int64 // of etcd, that wrote it; 0: it is not from there
 }
 
-// NewSupervisor makes a supervisor for the sources named in order: when two
-// define a task of the same name, the first one's stands and the other is refused.
-func NewSupervisor(order []string, build func(task.Task, bool) (*pipeline, error), forget func(string), log *slog.Logger) *Supervisor {
+// NewSupervisor makes a supervisor for the agent self and the sources named in
+// order: when two define a task of the same name that is for this agent, the
+// first one's stands and the other is refused.
+func NewSupervisor(self task.Identity, order []string, build func(task.Task, bool) (*pipeline, error), forget func(string), log *slog.Logger) *Supervisor {
 	return &Supervisor{
-		build: build, forget: forget, order: order, log: log,
+		build: build, forget: forget, self: self, order: order, log: log,
 		changed: make(chan struct{}, 1), snapshots: map[string]task.Snapshot{}, keepers: map[string]*keeper{}, leaving: map[string]*keeper{}, refused: map[string]refusal{},
 	}
 }
@@ -83,8 +86,8 @@ func (s *Supervisor) Run(ctx context.Context) error {
 func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	desired, refused := s.desiredLocked()
-	s.refused = refused
+	desired, refused, others := s.desiredLocked()
+	s.refused, s.others = refused, others
 	for name, k := range s.keepers {
 		if _, ok := desired[name]; !ok {
 			s.log.Info("task removed", "task", name)
@@ -122,14 +125,18 @@ func (s *Supervisor) left(k *keeper) {
 	}
 }
 
-func (s *Supervisor) desiredLocked() (map[string]want, map[string]refusal) {
-	desired, refused := map[string]want{}, map[string]refusal{}
+func (s *Supervisor) desiredLocked() (desired map[string]want, refused map[string]refusal, others int) {
+	desired, refused = map[string]want{}, map[string]refusal{}
 	for _, source := range s.order {
 		snap := s.snapshots[source]
 		for _, r := range snap.Refused {
 			refused[r.Name] = refusal{r, source}
 		}
 		for _, t := range snap.Tasks {
+			if !t.Select.Matches(s.self) {
+				others++
+				continue
+			}
 			if first, taken := desired[t.Name]; taken {
 				r := refusal{task.Refusal{Name: t.Name, Origin: source,
 					Error: fmt.Sprintf("a task named %q is already defined by %s; rename one of them", t.Name, first.source)}, source}
@@ -142,7 +149,14 @@ func (s *Supervisor) desiredLocked() (map[string]want, map[string]refusal) {
 			desired[t.Name] = want{task: t, source: source, revision: snap.Revisions[t.Name]}
 		}
 	}
-	return desired, refused
+	return desired, refused, others
+}
+
+// Others returns how many tasks of the sources are for other agents.
+func (s *Supervisor) Others() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.others
 }
 
 // Applied reports whether every source has delivered a snapshot.

@@ -56,12 +56,12 @@ func TestADamagedCacheIsTold(t *testing.T) {
 func TestASetSurvivesItsCache(t *testing.T) {
 	allow, err := task.NewAllowList([]string{"/var/log/**"})
 	require.NoError(t, err)
-	s := newTaskSet("/logferry/tasks/", allow)
+	s := newTaskSet(Config{Prefix: "/logferry", AllowPaths: allow})
 	s.put("web", value{[]byte(text("one")), 1})
 	s.put("web", value{[]byte("nonsense"), 2})
 	s.put("new", value{[]byte("nonsense"), 3})
 	s.revision = 3
-	again := newTaskSet("/logferry/tasks/", allow)
+	again := newTaskSet(Config{Prefix: "/logferry", AllowPaths: allow})
 	again.restore(s.export())
 	require.Equal(t, s.snapshot(), again.snapshot())
 	require.Len(t, again.snapshot().Tasks, 1)
@@ -83,7 +83,7 @@ func FuzzLoadCache(f *testing.F) {
 			require.ErrorIs(t, err, errDamaged)
 			return
 		}
-		newTaskSet(body.Prefix, task.AllowList{}).restore(body)
+		newTaskSet(Config{}).restore(body)
 	})
 }
 

@@ -40,6 +40,8 @@ type Config struct {
 	CachePath string
 	// AllowPaths is all that a task can reach.
 	AllowPaths task.AllowList
+	// Identity is what selectors of tasks are held against.
+	Identity task.Identity
 }
 
 // SetDefaults fills in what is not set.

@@ -72,7 +72,7 @@ func (s *Source) list(ctx context.Context, client *clientv3.Client) (bool, error
 	s.logRefusals(before)
 	due := changed || !s.synced || s.cacheFailed.Load()
 	s.mu.Lock()
-	s.status.Revision, s.status.Synced = s.set.revision, time.Now()
+	s.status.Revision, s.status.Others, s.status.Synced = s.set.revision, len(s.set.others), time.Now()
 	s.unsent = s.unsent || due
 	s.mu.Unlock()
 	if due {
@@ -184,7 +184,7 @@ func (w *watcher) take(resp clientv3.WatchResponse) error {
 		changed = set.put(name, value{raw: ev.Kv.Value, rev: ev.Kv.ModRevision}) || changed
 	}
 	w.s.mu.Lock()
-	w.s.status.Revision = set.revision
+	w.s.status.Revision, w.s.status.Others = set.revision, len(set.others)
 	w.s.unsent = w.s.unsent || changed
 	w.s.mu.Unlock()
 	if !changed {

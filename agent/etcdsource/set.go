@@ -31,13 +31,18 @@ type badTask struct {
 type taskSet struct {
 	prefix   string // of the keys, with its slash
 	allow    task.AllowList
+	self     task.Identity
 	revision int64
 	good     map[string]goodTask
 	bad      map[string]badTask
+	others   map[string]value // of tasks that are for other agents; none of these is good or bad
 }
 
-func newTaskSet(prefix string, allow task.AllowList) *taskSet {
-	return &taskSet{prefix: prefix, allow: allow, good: map[string]goodTask{}, bad: map[string]badTask{}}
+func newTaskSet(cfg Config) *taskSet {
+	return &taskSet{
+		prefix: cfg.tasks(), allow: cfg.AllowPaths, self: cfg.Identity,
+		good: map[string]goodTask{}, bad: map[string]badTask{}, others: map[string]value{},
+	}
 }
 
 // put takes over a value and reports whether the snapshot changes by it.
@@ -52,23 +57,34 @@ func (s *taskSet) put(name string, v value) bool {
 	case wasBad && bad.rev == v.rev && bytes.Equal(bad.raw, v.raw):
 		return false
 	}
-	origin := fmt.Sprintf("etcd:%s%s@rev %d", s.prefix, name, v.rev)
-	t, err := task.DecodeRemote(v.raw, origin, name, s.allow)
-	if err != nil {
-		s.bad[name] = badTask{v, task.Refuse(name, origin, err)}
-		return true
+	if other, known := s.others[name]; known && bytes.Equal(other.raw, v.raw) {
+		s.others[name] = v
+		return false
 	}
-	s.good[name] = goodTask{v, t}
-	delete(s.bad, name)
+	origin := fmt.Sprintf("etcd:%s%s@rev %d", s.prefix, name, v.rev)
+	t, selected, err := task.DecodeFor(v.raw, origin, name, s.allow, s.self)
+	switch {
+	case !selected && (err == nil || !wasGood):
+		s.remove(name)
+		s.others[name] = v
+		return wasGood || wasBad
+	case err != nil: // also of a version for others: what is not valid takes nothing away
+		s.bad[name] = badTask{v, task.Refuse(name, origin, err)}
+	default:
+		s.good[name] = goodTask{v, t}
+		delete(s.bad, name)
+	}
+	delete(s.others, name)
 	return true
 }
 
-// remove forgets a name and reports whether it was known.
+// remove forgets a name and reports whether the snapshot changes by it.
 func (s *taskSet) remove(name string) bool {
 	_, wasGood := s.good[name]
 	_, wasBad := s.bad[name]
 	delete(s.good, name)
 	delete(s.bad, name)
+	delete(s.others, name)
 	return wasGood || wasBad
 }
 
@@ -94,6 +110,9 @@ func (s *taskSet) names() map[string]bool {
 		names[name] = true
 	}
 	for name := range s.bad {
+		names[name] = true
+	}
+	for name := range s.others {
 		names[name] = true
 	}
 	return names

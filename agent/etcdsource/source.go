@@ -28,6 +28,7 @@ type Status struct {
 	Revision  int64     `json:"revision"`             // of the newest set known; from the cache until etcd answered
 	Synced    time.Time `json:"synced,omitzero"`      // last complete listing; zero: none since the start
 	LastError string    `json:"last_error,omitempty"` // one line; empty while connected
+	Others    int       `json:"others"`               // tasks that are for other agents
 }
 
 // Source is the task.Source of the tasks in etcd. Run is called once; Status
@@ -66,7 +67,7 @@ func New(cfg Config, log *slog.Logger) (*Source, error) {
 		return nil, err
 	}
 	return &Source{
-		cfg: cfg, log: log, link: newLink(cfg), set: newTaskSet(cfg.tasks(), cfg.AllowPaths), outbox: make(chan delivery, 1),
+		cfg: cfg, log: log, link: newLink(cfg), set: newTaskSet(cfg), outbox: make(chan delivery, 1),
 	}, nil
 }
 
@@ -214,7 +215,7 @@ func (s *Source) loadCache() *delivery {
 		return nil
 	}
 	s.set.restore(body)
-	s.updateStatus(func(st *Status) { st.Revision = body.Revision })
+	s.updateStatus(func(st *Status) { st.Revision, st.Others = body.Revision, len(s.set.others) })
 	return &delivery{snapshot: s.set.snapshot()}
 }
 

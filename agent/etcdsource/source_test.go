@@ -401,3 +401,57 @@ func TestACacheThatCannotBeWrittenStopsNothing(t *testing.T) {
 	e.Put(t, "/logferry/tasks/web", text("one"))
 	r.until(map[string]string{"web": "one"})
 }
+
+func TestOnlyTasksThatSelectTheAgentReachIt(t *testing.T) {
+	e := etcdtest.Start(t)
+	cfg := testConfig(t, e.Endpoints()...)
+	cfg.Identity = task.Identity{ID: "web-1", Host: "web-1.example", Labels: map[string]string{"env": "prod"}}
+	e.Put(t, "/logferry/tasks/all", text("all"))
+	e.Put(t, "/logferry/tasks/web", text("web")+"select: {hosts: [web-*]}\n")
+	e.Put(t, "/logferry/tasks/db", "paths: [/srv/db/*.log]\ntopic: db\nselect: {hosts: [db-*]}\n")
+	r := run(t, cfg)
+	s := r.until(map[string]string{"all": "all", "web": "web"})
+	require.Empty(t, s.Refused, "the allow_paths of an agent do not count where it is not meant")
+	r.connected(true)
+	require.Equal(t, 1, r.Status().Others)
+
+	// A change of what is for others is decoded and goes no further.
+	last := e.Put(t, "/logferry/tasks/db", text("db2")+"select: {labels: {env: test}}\n")
+	r.knows(last)
+	require.Equal(t, last, r.Applied())
+	last = e.Put(t, "/logferry/tasks/db", "paths: [wrong]\ntopic: db\nselect: {hosts: [db-*]}\n")
+	r.knows(last)
+	require.Empty(t, r.snapshots)
+
+	e.Put(t, "/logferry/tasks/db", text("db3")+"select: {labels: {env: [test, prod]}}\n")
+	r.until(map[string]string{"all": "all", "web": "web", "db": "db3"})
+	require.Zero(t, r.Status().Others)
+	e.Put(t, "/logferry/tasks/web", text("web")+"select: {hosts: [web-2.example]}\n")
+	r.until(map[string]string{"all": "all", "db": "db3"})
+
+	// What is not valid takes nothing away from an agent that runs the task.
+	e.Put(t, "/logferry/tasks/db", "paths: [wrong]\ntopic: db\nselect: {hosts: [db-*]}\n")
+	s = r.next()
+	require.Equal(t, map[string]string{"all": "all", "db": "db3"}, topics(s))
+	require.Len(t, s.Refused, 1)
+	require.Contains(t, s.Refused[0].Error, `"wrong" is not an absolute path`)
+
+	// Whom it is for cannot be told: everybody says so.
+	e.Put(t, "/logferry/tasks/web", text("web")+"select: {host: [db-*]}\n")
+	require.Len(t, r.next().Refused, 2)
+
+	last = e.Put(t, "/logferry/tasks/db", text("db4")+"select: {hosts: [db-*]}\n")
+	r.until(map[string]string{"all": "all"})
+	e.Delete(t, "/logferry/tasks/db")
+	r.knows(last + 1)
+	require.Zero(t, r.Status().Others)
+}
+
+func TestTasksForOthersLeaveWithAListing(t *testing.T) {
+	s := newTaskSet(Config{Prefix: "/logferry", Identity: task.Identity{ID: "a"}})
+	others := []byte("paths: [/var/log/x]\ntopic: x\nselect: {ids: [b]}\n")
+	require.False(t, s.replace(map[string]value{"one": {others, 1}, "two": {others, 2}}, 2))
+	require.Len(t, s.others, 2)
+	require.False(t, s.replace(map[string]value{"two": {others, 3}}, 3))
+	require.Equal(t, map[string]value{"two": {others, 3}}, s.others)
+}

@@ -87,6 +87,12 @@ func (r *running) until(want map[string]string) task.Snapshot {
 	}
 }
 
+// knows waits until the source has seen a revision.
+func (r *running) knows(revision int64) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool { return r.Status().Revision >= revision }, patience, 5*time.Millisecond, "%+v", r.Status())
+}
+
 func (r *running) connected(want bool) {
 	r.t.Helper()
 	require.Eventually(r.t, func() bool { return r.Connected() == want }, patience, 5*time.Millisecond, "%+v", r.Status())

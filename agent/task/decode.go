@@ -92,6 +92,26 @@ func DecodeRemote(data []byte, origin, name string, allow AllowList) (Task, erro
 	return t, nil
 }
 
+// DecodeFor is DecodeRemote for one agent. selected is false when the task is
+// not for that agent, whose allow_paths do not count then; the error is that of
+// any other agent. A text whose selector cannot be told is for every agent.
+func DecodeFor(data []byte, origin, name string, allow AllowList, agent Identity) (t Task, selected bool, err error) {
+	d, err := parseOne(data, origin, name)
+	if err != nil {
+		return Task{}, true, err
+	}
+	var c checker
+	c.selector(d.Task.Select)
+	selected = len(c.found) > 0 || d.Task.Select.Matches(agent)
+	if t, err = d.Complete(name); err != nil || !selected {
+		return t, selected, err
+	}
+	if problems := t.remoteProblems(allow); len(problems) > 0 {
+		return Task{}, true, d.locate(problems)
+	}
+	return t, true, nil
+}
+
 func parseOne(data []byte, origin, name string) (Definition, error) {
 	defs, err := Parse(data, origin)
 	if err != nil {

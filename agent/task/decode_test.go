@@ -16,6 +16,10 @@ paths: [/var/log/nginx/*.log]
 exclude: ["*.gz", /var/log/nginx/old/**]
 topic: web_log
 cluster: east
+select:
+  hosts: [web-*]
+  ids: [web-1, "web-2*"]
+  labels: {env: prod, zone: [a, b]}
 start: end
 ignore_older: 24h
 close_inactive: 1m
@@ -36,7 +40,9 @@ dead_letter:
 func everyKeyTask() Task {
 	return Task{
 		Name: "web", Paths: []string{"/var/log/nginx/*.log"}, Exclude: []string{"*.gz", "/var/log/nginx/old/**"},
-		Topic: "web_log", Cluster: "east", Start: StartEnd, IgnoreOlder: 24 * time.Hour, CloseInactive: time.Minute,
+		Topic: "web_log", Cluster: "east", Select: &Selector{
+			Hosts: []string{"web-*"}, IDs: []string{"web-1", "web-2*"}, Labels: map[string]LabelValues{"env": {"prod"}, "zone": {"a", "b"}},
+		}, Start: StartEnd, IgnoreOlder: 24 * time.Hour, CloseInactive: time.Minute,
 		RotateWait: 10 * time.Second, Poll: true, PollInterval: 500 * time.Millisecond, MaxLineBytes: 64 << 10,
 		LongLines: LongLineDrop, KeepCR: true, Key: KeyPath, Partitioner: PartitionManual, Partition: 3,
 		CreateTopic: &CreateTopic{Partitions: 6, ReplicationFactor: 2}, DeadLetter: &DeadLetter{Topic: "web_dead"},
@@ -116,6 +122,13 @@ func TestDecodeErrorsAreOneLineWithOriginLineAndRemedy(t *testing.T) {
 		{"Topic: a\n", `f:1: unknown key "Topic"; did you mean "topic"?`},
 		{"dead_letter: {fiel: /x}\n", `f:1: unknown key "fiel" in dead_letter; did you mean "file"?`},
 		{"dead_letter: {x: /x}\n", `f:1: unknown key "x" in dead_letter; the keys here are topic, file`},
+		{"topic: a\nhosts: [a]\n", `f:2: unknown key "hosts"; it belongs in select`},
+		{"select: {host: [a]}\n", `f:1: unknown key "host" in select; did you mean "hosts"?`},
+		{"select:\n  hosts: web-*\n", `f:2: select.hosts must be a list; write [web-*]`},
+		{"select:\n  labels:\n    env: {in: [a]}\n", `f:3: select.labels.env: must be a text or a list of texts; write prod or [prod, test]`},
+		{"select:\n  labels:\n    env:\n", `f:3: select.labels.env is empty; give it a value or take the line out`},
+		{"select:\n  labels: [env]\n", `f:2: select.labels must be a section of NAME: VALUE, not a list`},
+		{"select:\n", `f:1: select is empty; give it a value or take the line out`},
 		{"topic: a\nfile: /x\n", `f:2: unknown key "file"; it belongs in dead_letter`},
 		{"partitions: 3\n", `f:1: unknown key "partitions"; it belongs in create_topic`},
 		{"dead_letter: {cluster: x}\n", `f:1: unknown key "cluster" in dead_letter; it belongs at the top level`},
@@ -151,10 +164,10 @@ func TestDecodeErrorsAreOneLineWithOriginLineAndRemedy(t *testing.T) {
 		{"", `f:1: empty, there is no task in it; write at least paths and topic`},
 		{"# nothing\n", `f:1: empty, there is no task in it; write at least paths and topic`},
 		{"topic: a\n---\n---\ntopic: b\n", `f:2: empty document; write keys there or remove its "---"`},
-		{"a: &x 1\ntopic: *x\n", `f:1: unknown key "a"; the keys here are name, paths, exclude, topic, cluster, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, max_line_bytes, long_lines, keep_cr, key, partitioner, partition, create_topic, dead_letter`},
+		{"a: &x 1\ntopic: *x\n", `f:1: unknown key "a"; the keys here are name, paths, exclude, topic, cluster, select, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, max_line_bytes, long_lines, keep_cr, key, partitioner, partition, create_topic, dead_letter`},
 		{"name: &x a\ntopic: *x\n", `f:1: name uses &x; anchors and aliases are not supported here, write the value out, or quote it if it starts with & or *`},
 		{"topic: &web\n", `f:1: topic uses &web; anchors and aliases are not supported here, write the value out, or quote it if it starts with & or *`},
-		{"<<: {topic: a}\n", `f:1: unknown key "<<"; the keys here are name, paths, exclude, topic, cluster, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, max_line_bytes, long_lines, keep_cr, key, partitioner, partition, create_topic, dead_letter`},
+		{"<<: {topic: a}\n", `f:1: unknown key "<<"; the keys here are name, paths, exclude, topic, cluster, select, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, max_line_bytes, long_lines, keep_cr, key, partitioner, partition, create_topic, dead_letter`},
 		{"topic: a\npaths: [*.log]\n", `f:2: broken YAML: did not find expected alphabetic or numeric character; quote a value that starts with * or &`},
 		{"topic: a\npaths: [*log]\n", `f:2: broken YAML: unknown anchor 'log' referenced; quote a value that starts with *`},
 		{"topic: a: b\n", `f:1: broken YAML: mapping values are not allowed in this context; check the indentation, and quote a value that holds ": "`},

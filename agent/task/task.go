@@ -20,6 +20,8 @@ type Task struct {
 	Topic   string   `yaml:"topic" json:"topic"`
 	Cluster string   `yaml:"cluster,omitempty" json:"cluster,omitempty"` // named Kafka cluster; empty: the default one
 
+	Select *Selector `yaml:"select,omitempty" json:"select,omitempty"` // the agents that it is for; nil: all
+
 	Start         Start         `yaml:"start,omitempty" json:"start,omitempty"`
 	IgnoreOlder   time.Duration `yaml:"ignore_older,omitempty" json:"ignore_older,omitempty"`     // files unchanged for longer are left alone; 0: none
 	CloseInactive time.Duration `yaml:"close_inactive,omitempty" json:"close_inactive,omitempty"` // a quiet file's descriptor is closed after this long

@@ -35,6 +35,7 @@ type finding struct {
 // to blame.
 type checker struct {
 	cfg      agent.Config
+	self     task.Identity
 	timeout  time.Duration
 	findings []finding
 	code     int
@@ -76,7 +77,11 @@ Exit code 0: all is well; 1: something is missing or does not answer; 78: a file
 		if err := validate(cfg); err != nil {
 			return err
 		}
-		c := &checker{cfg: cfg, timeout: *timeout, topics: map[string]map[string]bool{}}
+		self, err := cfg.Identity()
+		if err != nil {
+			return err
+		}
+		c := &checker{cfg: cfg, self: self, timeout: *timeout, topics: map[string]map[string]bool{}}
 		c.run(cmd.Context(), config.path)
 		if err := a.show(output, c.findings, c.table); err != nil {
 			return err
@@ -171,8 +176,23 @@ func (c *checker) taskFiles(ctx context.Context) {
 		c.ok("tasks.files", "no task yet in %s", strings.Join(c.cfg.Tasks.Files, ", "))
 		return
 	}
-	c.ok("tasks.files", "%s in %s", count(len(snap.Tasks), "valid task"), strings.Join(c.cfg.Tasks.Files, ", "))
-	c.tasks = append(c.tasks, snap.Tasks...)
+	others := 0
+	for _, t := range snap.Tasks {
+		if t.Select.Matches(c.self) {
+			c.tasks = append(c.tasks, t)
+		} else {
+			others++
+		}
+	}
+	c.ok("tasks.files", "%s in %s%s", count(len(snap.Tasks), "valid task"), strings.Join(c.cfg.Tasks.Files, ", "), forOthers(others))
+}
+
+// forOthers tells of tasks that this agent will not run.
+func forOthers(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d for other agents", n)
 }
 
 // paths counts the files of a task and tries whether they can be read.

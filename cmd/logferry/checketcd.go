@@ -34,19 +34,24 @@ func (c *checker) etcd(ctx context.Context) {
 		c.fail(exitFailed, "etcd", err.Error(), "")
 		return
 	}
-	c.ok("etcd", "%s: %s below %s/tasks/", at, count(len(entries), "task"), e.Prefix)
 	allow, err := task.NewAllowList(c.cfg.AllowPaths)
 	if err != nil {
 		c.fail(exitBadConfig, "allow_paths", err.Error(), "")
 		return
 	}
+	found, others := len(c.findings), 0
+	c.ok("etcd", "")
 	for _, entry := range entries {
 		origin := fmt.Sprintf("%s/tasks/%s", e.Prefix, entry.Name)
-		t, err := task.DecodeRemote(entry.Raw, origin, entry.Name, allow)
-		if err != nil {
+		t, selected, err := task.DecodeFor(entry.Raw, origin, entry.Name, allow, c.self)
+		switch {
+		case err != nil:
 			c.fail(exitBadConfig, "etcd", strings.Join(problemLines(err), "; "), "")
-			continue
+		case !selected:
+			others++
+		default:
+			c.tasks = append(c.tasks, t)
 		}
-		c.tasks = append(c.tasks, t)
 	}
+	c.findings[found].Detail = fmt.Sprintf("%s: %s below %s/tasks/%s", at, count(len(entries), "task"), e.Prefix, forOthers(others))
 }
