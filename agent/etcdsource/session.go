@@ -7,7 +7,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/connectivity"
 
 	"logferry/agent/task"
 )
@@ -148,7 +147,7 @@ func (w *watcher) run(ctx context.Context) error {
 			w.pending = time.Time{}
 			w.s.deliver()
 		case <-w.progress.C:
-			if err := w.ask(ctx); err != nil {
+			if err := askProgress(ctx, w.client, w.s.cfg.RequestTimeout); err != nil {
 				return err
 			}
 		case <-w.silence.C:
@@ -195,21 +194,6 @@ func (w *watcher) take(resp clientv3.WatchResponse) error {
 		w.pending = time.Now()
 	}
 	w.flush.Reset(max(0, min(debounce, maxDebounce-time.Since(w.pending))))
-	return nil
-}
-
-// ask requests a sign of life on the watch.
-func (w *watcher) ask(ctx context.Context) error {
-	// The client mends a broken connection by itself, and says nothing while it
-	// tries; a new session finds out why.
-	if state := w.client.ActiveConnection().GetState(); state != connectivity.Ready {
-		return fmt.Errorf("%w: it is %s", errConnection, state)
-	}
-	ctx, cancel := context.WithTimeout(ctx, w.s.cfg.RequestTimeout)
-	defer cancel()
-	if err := w.client.RequestProgress(ctx); err != nil {
-		return fmt.Errorf("ask for progress: %w", err)
-	}
 	return nil
 }
 

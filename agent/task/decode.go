@@ -112,6 +112,22 @@ func DecodeFor(data []byte, origin, name string, allow AllowList, agent Identity
 	return t, true, nil
 }
 
+// Aim returns whom a text is for: the selector, nil for every agent. The error
+// says why no agent takes the text; it is for every agent then unless its
+// selector can be told.
+func Aim(data []byte, origin, name string) (*Selector, error) {
+	d, err := parseOne(data, origin, name)
+	if err != nil {
+		return nil, err
+	}
+	_, err = d.Complete(name)
+	var c checker
+	if c.selector(d.Task.Select); len(c.found) > 0 {
+		return nil, err
+	}
+	return d.Task.Select, err
+}
+
 func parseOne(data []byte, origin, name string) (Definition, error) {
 	defs, err := Parse(data, origin)
 	if err != nil {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"strconv"
@@ -13,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 
 	"logferry/test/etcdtest"
@@ -38,11 +41,15 @@ func (l leakChecked) Run() int {
 var quiet = slog.New(slog.DiscardHandler)
 
 // world is one fake Kafka and one real etcd for all scripts of a test.
-type world struct{ brokers, etcd string }
+type world struct {
+	brokers, etcd string
+	client        *clientv3.Client // of the test itself
+}
 
 func startWorld(t *testing.T) world {
 	t.Helper()
-	return world{brokers: strings.Join(startKafka(t), ","), etcd: strings.Join(etcdtest.Start(t).Endpoints(), ",")}
+	e := etcdtest.Start(t)
+	return world{brokers: strings.Join(startKafka(t), ","), etcd: strings.Join(e.Endpoints(), ","), client: e.Client(t)}
 }
 
 func startKafka(t *testing.T, opts ...kfake.Opt) []string {
@@ -76,7 +83,7 @@ func TestScriptsOnline(t *testing.T) {
 	t.Run("scripts", func(t *testing.T) {
 		testscript.Run(t, testscript.Params{
 			Dir:  "testdata/script/online",
-			Cmds: scriptCommands,
+			Cmds: w.commands(),
 			Setup: func(e *testscript.Env) error {
 				name := strings.NewReplacer("/", "-", " ", "-").Replace(strings.TrimPrefix(e.WorkDir, os.TempDir()))
 				name = strings.Trim(name, "-")
@@ -94,6 +101,20 @@ func TestScriptsOnline(t *testing.T) {
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exits": exits,
 	"lines": lines,
+}
+
+// commands are those of scripts with an etcd.
+func (w world) commands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
+	cmds := maps.Clone(scriptCommands)
+	// put KEY FILE writes a key below the script's prefix.
+	cmds["put"] = func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: put KEY FILE")
+		}
+		_, err := w.client.Put(context.Background(), ts.Getenv("PREFIX")+"/"+args[0], ts.ReadFile(args[1]))
+		ts.Check(err)
+	}
+	return cmds
 }
 
 // exits CODE PROGRAM ARGS... runs a program that must end with that code.

@@ -1,0 +1,149 @@
+package etcdsource
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"logferry/agent/task"
+)
+
+// States of a task on one agent as an overview shows them; beside them there
+// are those of TaskReport.
+const (
+	statePending = "pending" // the agent has not told yet that it took the newest version
+	stateUnknown = "unknown" // the agent runs more tasks than its report can hold
+)
+
+// TaskOnAgent is what one task does on one agent. Its state is that which the
+// agent reports, save for these: refused, although the last good version runs;
+// pending, while an older version runs; draining, while the agent has not told
+// that it is not meant any more; unknown.
+type TaskOnAgent struct {
+	Agent string `json:"agent"` // name of its keys
+	Host  string `json:"host"`
+	TaskReport
+}
+
+// Troubled says whether somebody should look at it.
+func (t TaskOnAgent) Troubled() bool { return t.State == "refused" || t.State == "failing" }
+
+// TaskOverview is what one task does on all agents. Sums and extremes are
+// those of the agents' newest reports.
+type TaskOverview struct {
+	Name     string `json:"name"`
+	Revision int64  `json:"revision"`        // of its newest version; 0: it is not in etcd
+	Error    string `json:"error,omitempty"` // why no agent can take the newest version
+	Agents   int    `json:"agents"`          // that it is for, or that run it
+	Running  int    `json:"running"`
+	Pending  int    `json:"pending"` // and draining
+	Refused  int    `json:"refused"`
+	Failing  int    `json:"failing"`
+	Stopped  int    `json:"stopped"`
+	Unknown  int    `json:"unknown"`
+
+	Files         int       `json:"files"`
+	Records       uint64    `json:"records"`
+	Bytes         uint64    `json:"bytes"`
+	LagBytes      int64     `json:"lag_bytes"`
+	LagSeconds    float64   `json:"lag_seconds"`             // of the agent that is furthest behind
+	OldestUnacked time.Time `json:"oldest_unacked,omitzero"` // zero: nothing waits
+
+	On []TaskOnAgent `json:"on"` // sorted by agent
+}
+
+// Troubled says whether somebody should look at the task.
+func (t TaskOverview) Troubled() bool { return t.Error != "" || t.Refused > 0 || t.Failing > 0 }
+
+// Overview joins what the tasks ask for with what the agents report, sorted
+// by the tasks' names. Tasks that agents have from their own files are part of
+// it.
+func (f Fleet) Overview() []TaskOverview {
+	reports := make([]map[string]TaskReport, len(f.Members))
+	for i, m := range f.Members {
+		reports[i] = make(map[string]TaskReport, len(m.Report.Tasks))
+		for _, r := range m.Report.Tasks {
+			reports[i][r.Name] = r
+		}
+	}
+	all := map[string]TaskOverview{}
+	for _, entry := range f.Tasks {
+		o := TaskOverview{Name: entry.Name, Revision: entry.Modified, On: []TaskOnAgent{}}
+		aim, err := task.Aim(entry.Raw, fmt.Sprintf("%s@rev %d", entry.Name, entry.Modified), entry.Name)
+		if err != nil {
+			o.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
+		}
+		for i, m := range f.Members {
+			r, reported := reports[i][entry.Name]
+			delete(reports[i], entry.Name)
+			meant := aim.Matches(task.Identity{ID: m.Agent.ID, Host: m.Agent.Host, Labels: m.Agent.Labels})
+			if reported || meant && err == nil {
+				o.add(m, r, stateOn(m, r, reported, meant, entry))
+			}
+		}
+		all[o.Name] = o
+	}
+	for i, m := range f.Members {
+		for name, r := range reports[i] {
+			o, known := all[name]
+			if !known {
+				o = TaskOverview{Name: name}
+			}
+			o.add(m, r, stateOn(m, r, true, r.Revision == 0, Entry{Name: name}))
+			all[name] = o
+		}
+	}
+	out := make([]TaskOverview, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, all[name])
+	}
+	return out
+}
+
+// stateOn says what a task does on an agent that is meant or not. newest is
+// the task's version in etcd; a zero one is older than any.
+func stateOn(m Member, r TaskReport, reported, meant bool, newest Entry) string {
+	switch {
+	case !reported && m.Report.Omitted > 0:
+		return stateUnknown
+	case !reported:
+		return statePending
+	case r.Refused:
+		return "refused"
+	case !meant && m.Applied() < newest.Modified, !meant && r.State == "running":
+		return "draining" // it has not heard yet, or has not said, that it is not meant any more
+	case r.State == "running" && r.Revision < newest.Modified:
+		return statePending
+	}
+	return r.State
+}
+
+func (o *TaskOverview) add(m Member, r TaskReport, state string) {
+	o.Agents++
+	switch state {
+	case "running":
+		o.Running++
+	case "refused":
+		o.Refused++
+	case "failing":
+		o.Failing++
+	case "stopped":
+		o.Stopped++
+	case stateUnknown:
+		o.Unknown++
+	default:
+		o.Pending++
+	}
+	o.Files += r.Files
+	o.Records += r.Records
+	o.Bytes += r.Bytes
+	o.LagBytes += r.LagBytes
+	o.LagSeconds = max(o.LagSeconds, r.LagSeconds)
+	if !r.OldestUnacked.IsZero() && (o.OldestUnacked.IsZero() || r.OldestUnacked.Before(o.OldestUnacked)) {
+		o.OldestUnacked = r.OldestUnacked
+	}
+	r.Name, r.State = o.Name, state
+	o.On = append(o.On, TaskOnAgent{Agent: m.Name, Host: m.Agent.Host, TaskReport: r})
+}

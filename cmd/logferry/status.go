@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"logferry/agent/etcdsource"
+)
+
+// redrawInterval is the least time between two pictures of --watch.
+const redrawInterval = 200 * time.Millisecond
+
+type statusFlags struct {
+	etcd   *etcdFlags
+	output *outputFlag
+	json   bool
+	watch  bool
+}
+
+func (a *app) statusCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status [TASK|AGENT]",
+		Short: "Show what the tasks do on all agents",
+		Long: `Show what the tasks do on all agents: how many run each, refuse it or fail, how far they are behind, and each refusal and
+failure with its agent and what to do. With the name of a task: one row for each of its agents. With the id of an agent: one
+row for each of its tasks. Pending agents have not yet told that they took the newest version. Numbers are those of the
+agents' newest reports: a change of state is reported at once, all else within half a minute.
+
+Exit code 0: all is well, or --watch was ended by Ctrl-C; 1: something is refused or fails, two agents have the same id, or etcd was not reached.`,
+		Example: `  logferry status --etcd 127.0.0.1:2379
+  logferry status web --watch --etcd 127.0.0.1:2379`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("%q is one argument too many", args[1])
+			}
+			return nil
+		},
+	}
+	f := &statusFlags{etcd: etcdVars(cmd), output: outputVar(cmd, "table", "json")}
+	cmd.Flags().BoolVar(&f.json, "json", false, "the same as -o json")
+	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "show it again at each change, until Ctrl-C")
+	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
+		if f.json {
+			f.output.format = "json"
+		}
+		name := ""
+		if len(args) == 1 {
+			name = args[0]
+		}
+		return a.withStore(cmd, f.etcd, func(ctx context.Context, s remote) error {
+			if f.watch {
+				return a.watchStatus(ctx, s, f, name)
+			}
+			fleet, err := s.Fleet(ctx)
+			if err != nil {
+				return err
+			}
+			v, err := newStatusView(fleet, name)
+			if err != nil {
+				return err
+			}
+			if err := a.show(f.output, v, v.table); err != nil {
+				return err
+			}
+			if v.Trouble {
+				return silent(exitFailed)
+			}
+			return nil
+		})
+	})
+	return cmd
+}
+
+// watchStatus shows the status at each change. On a terminal each picture
+// takes the place of the one before; elsewhere an empty line parts them. JSON
+// is one line each.
+func (a *app) watchStatus(ctx context.Context, s remote, f *statusFlags, name string) error {
+	terminal := a.onTerminal()
+	var failed error
+	seen := time.Now()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	err := s.WatchFleet(ctx, redrawInterval, func(fleet etcdsource.Fleet, lost error) {
+		if lost == nil {
+			seen = time.Now()
+		}
+		v, _ := newStatusView(fleet, name) // a name that is not known may come yet, and the view says so
+		if lost != nil {
+			v.Lost = oneLine(lost.Error())
+		}
+		if failed = a.picture(f.output, v, terminal, seen); failed != nil {
+			stop()
+		}
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// picture shows one moment of a watched status.
+func (a *app) picture(output *outputFlag, v statusView, terminal bool, seen time.Time) error {
+	if output.format == "json" {
+		return json.NewEncoder(a.out).Encode(v)
+	}
+	head, foot := "", "\n"
+	if terminal {
+		head, foot = "\x1b[H\x1b[2J", ""
+		head += fmt.Sprintf("logferry status at %s, %s; Ctrl-C ends\n\n", seen.Format(time.TimeOnly), count(v.Agents, "agent"))
+	}
+	if _, err := fmt.Fprint(a.out, head); err != nil {
+		return err
+	}
+	if err := a.show(output, v, v.table); err != nil {
+		return err
+	}
+	if v.Lost != "" {
+		fmt.Fprintf(a.out, "\nno news since %s: %s\n", seen.Format(time.TimeOnly), v.Lost)
+	}
+	_, err := fmt.Fprint(a.out, foot)
+	return err
+}
+
+// onTerminal says whether standard output is a terminal.
+func (a *app) onTerminal() bool {
+	f, ok := a.out.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// statusView is what status shows: the whole fleet, or one task or agent of it.
+type statusView struct {
+	Revision int64                     `json:"revision"` // of etcd, at which all of it was read
+	Agents   int                       `json:"agents"`   // that run
+	Name     string                    `json:"name,omitempty"`
+	Tasks    []etcdsource.TaskOverview `json:"tasks"` // with the name of an agent: as that agent sees them
+	Errors   []string                  `json:"errors,omitempty"`
+	Trouble  bool                      `json:"trouble"`        // what exit code 1 stands for
+	Lost     string                    `json:"lost,omitempty"` // why there is no news
+
+	known   bool // the name is one of a task or an agent
+	byAgent bool // the name is one of an agent
+}
+
+// newStatusView returns what there is to show. A name that is neither a
+// task's nor an agent's is an error, beside a view that shows nothing.
+func newStatusView(fleet etcdsource.Fleet, name string) (statusView, error) {
+	v := statusView{Revision: fleet.Revision, Agents: len(fleet.Members), Name: name, Tasks: fleet.Overview(), known: true}
+	var about []etcdsource.Member
+	if name == "" {
+		about = fleet.Members
+	} else if i := slices.IndexFunc(v.Tasks, func(o etcdsource.TaskOverview) bool { return o.Name == name }); i >= 0 {
+		v.Tasks = v.Tasks[i : i+1]
+	} else if i := slices.IndexFunc(fleet.Members, func(m etcdsource.Member) bool { return m.Name == name }); i >= 0 {
+		about = fleet.Members[i : i+1]
+		fleet.Members, v.byAgent = about, true
+		v.Tasks = slices.DeleteFunc(fleet.Overview(), func(o etcdsource.TaskOverview) bool { return len(o.On) == 0 })
+	} else {
+		v.Tasks, v.known = []etcdsource.TaskOverview{}, false
+		return v, fmt.Errorf("neither a task nor an agent is called %q; 'logferry status' lists the tasks, 'logferry agents' the agents", name)
+	}
+	for _, m := range about {
+		if text := memberTrouble(m); text != "" {
+			v.Errors = append(v.Errors, m.Name+": "+text)
+		}
+	}
+	v.Trouble = len(v.Errors) > 0 || slices.ContainsFunc(v.Tasks, etcdsource.TaskOverview.Troubled)
+	return v, nil
+}
+
+func (v statusView) table(t *table) {
+	switch {
+	case !v.known:
+		t.row(fmt.Sprintf("neither a task nor an agent is called %q", v.Name))
+		return
+	case v.Name == "":
+		v.fleetRows(t)
+	default:
+		v.singleRows(t)
+	}
+	_ = t.w.Flush() // lines for people follow, which are no columns
+	v.troubles(t)
+}
+
+func (v statusView) fleetRows(t *table) {
+	t.row("TASK", "REVISION", "AGENTS", "RUNNING", "PENDING", "REFUSED", "FAILING", "STOPPED", "LAG", "BEHIND", "OLDEST")
+	for _, o := range v.Tasks {
+		t.row(o.Name, revision(o.Revision), o.Agents, o.Running+o.Unknown, o.Pending, o.Refused, o.Failing, o.Stopped,
+			byteWords(o.LagBytes), behind(o.LagSeconds), moment(o.OldestUnacked))
+	}
+}
+
+// singleRows are those of one task or one agent.
+func (v statusView) singleRows(t *table) {
+	first := "AGENT\tHOST"
+	if v.byAgent {
+		first = "TASK"
+	}
+	t.row(first, "STATE", "REVISION", "FILES", "RECORDS", "BYTES", "LAG", "BEHIND", "OLDEST")
+	for _, o := range v.Tasks {
+		for _, on := range o.On {
+			first := on.Agent + "\t" + textOrDash(on.Host)
+			if v.byAgent {
+				first = on.Name
+			}
+			t.row(first, on.State, revision(on.Revision), on.Files, on.Records, byteWords(int64(on.Bytes)),
+				byteWords(on.LagBytes), behind(on.LagSeconds), moment(on.OldestUnacked))
+		}
+	}
+}
+
+// namesShown is how many agents with the same trouble are named.
+const namesShown = 3
+
+// troubles tells each refusal and failure, those with the same words once.
+func (v statusView) troubles(t *table) {
+	lines := slices.Clone(v.Errors)
+	for _, o := range v.Tasks {
+		if o.Error != "" {
+			lines = append(lines, fmt.Sprintf("%s is not valid on any agent: %s", o.Name, o.Error))
+		}
+		var order []string
+		agents := map[string][]string{}
+		for _, on := range o.On {
+			if !on.Troubled() {
+				continue
+			}
+			key := on.State + "\x00" + oneLine(on.Error)
+			if agents[key] == nil {
+				order = append(order, key)
+			}
+			agents[key] = append(agents[key], on.Agent)
+		}
+		for _, key := range order {
+			state, text, _ := strings.Cut(key, "\x00")
+			lines = append(lines, fmt.Sprintf("%s is %s on %s: %s", o.Name, state, someOf(agents[key]), textOrDash(text)))
+		}
+	}
+	if len(lines) > 0 {
+		fmt.Fprintf(t.w, "\n%s\n", strings.Join(lines, "\n"))
+	}
+}
+
+func someOf(names []string) string {
+	if len(names) <= namesShown {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:namesShown], ", "), len(names)-namesShown)
+}
+
+func revision(rev int64) string {
+	if rev == 0 {
+		return "-"
+	}
+	return fmt.Sprint(rev)
+}
+
+// byteWords writes a number of bytes with at most one decimal.
+func byteWords(n int64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%dB", n)
+	}
+	v, unit := float64(n), 0
+	for v >= 1024 && unit < 5 {
+		v, unit = v/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f%ciB", v, " KMGTP"[unit])
+}
+
+func behind(seconds float64) string {
+	if seconds < 60 {
+		return fmt.Sprintf("%.1fs", seconds)
+	}
+	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
+}
