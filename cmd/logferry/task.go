@@ -94,24 +94,17 @@ func (a *app) taskPutCmd() *cobra.Command {
 		Args: needs("NAME"),
 	}
 	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
-	file := cmd.Flags().StringP("file", "f", "", `file with the task; "-" is standard input`)
+	file := taskFileVar(cmd)
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
-		name := args[0]
-		if err := needTaskName(name); err != nil {
-			return err
-		}
-		if *file == "" {
-			return usagef(`-f is missing: the file with the task, or "-" for standard input`)
-		}
-		data, origin, err := a.readTaskText(*file)
+		w, err := a.written(args[0], *file)
 		if err != nil {
 			return err
 		}
 		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
-			if _, err := task.DecodeRemote(data, origin, name, s.allow); err != nil {
+			if _, err := task.DecodeRemote(w.data, w.origin, w.name, s.allow); err != nil {
 				return badConfig(err)
 			}
-			entry, err := s.Put(ctx, name, data)
+			entry, err := s.Put(ctx, w.name, w.data)
 			if err != nil {
 				return err
 			}
@@ -119,8 +112,8 @@ func (a *app) taskPutCmd() *cobra.Command {
 			if entry.Version == 1 {
 				verb = "created"
 			}
-			doc := map[string]any{"name": name, "revision": entry.Modified, "created": entry.Version == 1}
-			return a.show(output, doc, func(t *table) { t.row(fmt.Sprintf("%s task %s, revision %d", verb, name, entry.Modified)) })
+			doc := map[string]any{"name": w.name, "revision": entry.Modified, "created": entry.Version == 1}
+			return a.show(output, doc, func(t *table) { t.row(fmt.Sprintf("%s task %s, revision %d", verb, w.name, entry.Modified)) })
 		})
 	})
 	return cmd
@@ -236,25 +229,18 @@ func (a *app) taskDiffCmd() *cobra.Command {
 		Args:  needs("NAME"),
 	}
 	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
-	file := cmd.Flags().StringP("file", "f", "", `file with the task; "-" is standard input`)
+	file := taskFileVar(cmd)
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
-		name := args[0]
-		if err := needTaskName(name); err != nil {
-			return err
-		}
-		if *file == "" {
-			return usagef(`-f is missing: the file with the task, or "-" for standard input`)
-		}
-		data, origin, err := a.readTaskText(*file)
+		w, err := a.written(args[0], *file)
 		if err != nil {
 			return err
 		}
 		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
-			entry, err := s.Get(ctx, name)
+			entry, err := s.Get(ctx, w.name)
 			if err != nil && !errors.Is(err, etcdsource.ErrNotFound) {
 				return err
 			}
-			return a.showDiff(output, entry, name, data, origin)
+			return a.showDiff(output, entry, w.name, w.data, w.origin)
 		})
 	})
 	return cmd

@@ -36,6 +36,30 @@ func (a *app) readTaskText(file string) (data []byte, origin string, err error) 
 	return data, file, nil
 }
 
+// writtenTask is a task as a command was given it.
+type writtenTask struct {
+	name   string
+	data   []byte
+	origin string // what messages call the text
+}
+
+// taskFileVar adds -f, the file with a task.
+func taskFileVar(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("file", "f", "", `file with the task; "-" is standard input`)
+}
+
+// written reads the task that a command's NAME and -f stand for.
+func (a *app) written(name, file string) (writtenTask, error) {
+	if err := needTaskName(name); err != nil {
+		return writtenTask{}, err
+	}
+	if file == "" {
+		return writtenTask{}, usagef(`-f is missing: the file with the task, or "-" for standard input`)
+	}
+	data, origin, err := a.readTaskText(file)
+	return writtenTask{name: name, data: data, origin: origin}, err
+}
+
 type validated struct {
 	File   string   `json:"file"`
 	Tasks  []string `json:"tasks"`
