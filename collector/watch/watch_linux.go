@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -27,13 +28,14 @@ type Watcher struct {
 	mu    sync.Mutex
 	ended bool // fd is closed; its number may belong to somebody else
 	dirs  map[int32]map[*Watch]func(Event)
-	files map[int32]map[*Watch]func()
+	files map[int32][]*Watch // nearly always one, of very many
 }
 
 // Watch is one registration, ended with Close.
 type Watch struct {
-	w  *Watcher
-	wd int32
+	w    *Watcher
+	wd   int32
+	file func() // of a file
 }
 
 // New opens an inotify instance.
@@ -47,7 +49,7 @@ func New(log *slog.Logger) (*Watcher, error) {
 	}
 	return &Watcher{
 		f: os.NewFile(uintptr(fd), "inotify"), fd: fd, log: log,
-		dirs: map[int32]map[*Watch]func(Event){}, files: map[int32]map[*Watch]func(){},
+		dirs: map[int32]map[*Watch]func(Event){}, files: map[int32][]*Watch{},
 	}, nil
 }
 
@@ -79,11 +81,8 @@ func (w *Watcher) File(path string, fn func()) (*Watch, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Watch{w: w, wd: int32(wd)}
-	if w.files[h.wd] == nil {
-		w.files[h.wd] = map[*Watch]func(){}
-	}
-	w.files[h.wd][h] = fn
+	h := &Watch{w: w, wd: int32(wd), file: fn}
+	w.files[h.wd] = append(w.files[h.wd], h)
 	return h, nil
 }
 
@@ -130,12 +129,17 @@ func (h *Watch) Close() {
 		}
 		return
 	}
-	if m := w.files[h.wd]; m != nil {
-		if delete(m, h); len(m) == 0 {
-			delete(w.files, h.wd)
-			w.removeLocked(h.wd)
-		}
+	all := w.files[h.wd]
+	i := slices.Index(all, h)
+	if i < 0 {
+		return
 	}
+	if all = slices.Delete(all, i, i+1); len(all) > 0 {
+		w.files[h.wd] = all
+		return
+	}
+	delete(w.files, h.wd)
+	w.removeLocked(h.wd)
 }
 
 // Run hands events out until ctx ends, then closes the instance.
@@ -170,12 +174,9 @@ func (w *Watcher) dispatch(wd int32, mask uint32, name string) {
 		return
 	}
 	w.mu.Lock()
-	var files []func()
 	var dirs []func(Event)
-	if m, ok := w.files[wd]; ok {
-		for _, fn := range m {
-			files = append(files, fn)
-		}
+	files, ok := w.files[wd]
+	if ok {
 		delete(w.files, wd)
 	} else if m, ok := w.dirs[wd]; ok {
 		for _, fn := range m {
@@ -192,8 +193,8 @@ func (w *Watcher) dispatch(wd int32, mask uint32, name string) {
 		Gone:     mask&(unix.IN_MOVED_FROM|unix.IN_DELETE) != 0,
 		Overflow: mask&(unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_IGNORED|unix.IN_UNMOUNT) != 0,
 	}
-	for _, fn := range files {
-		fn()
+	for _, h := range files {
+		h.file()
 	}
 	for _, fn := range dirs {
 		fn(ev)
@@ -204,12 +205,10 @@ func (w *Watcher) dispatch(wd int32, mask uint32, name string) {
 // every file watch fires.
 func (w *Watcher) wakeAll() {
 	w.mu.Lock()
-	var files []func()
+	var files []*Watch
 	var dirs []func(Event)
-	for wd, m := range w.files {
-		for _, fn := range m {
-			files = append(files, fn)
-		}
+	for wd, all := range w.files {
+		files = append(files, all...)
 		delete(w.files, wd)
 		w.removeLocked(wd)
 	}
@@ -219,8 +218,8 @@ func (w *Watcher) wakeAll() {
 		}
 	}
 	w.mu.Unlock()
-	for _, fn := range files {
-		fn()
+	for _, h := range files {
+		h.file()
 	}
 	for _, fn := range dirs {
 		fn(Event{Overflow: true})
