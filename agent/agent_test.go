@@ -226,7 +226,7 @@ func TestEditingOneTaskLeavesTheOthersAlone(t *testing.T) {
 	w.waitFor("the second line", func() bool { return strings.Contains(w.out.String(), "b2\n") })
 	require.Equal(t, 1, strings.Count(w.out.String(), "b1\n"), "an edited task goes on at its committed offset")
 	require.Equal(t, a.Started, w.task("a").Started)
-	require.Equal(t, a.files[0].Started, w.task("a").files[0].Started)
+	require.Equal(t, a.collect.Files()[0].Started, w.task("a").collect.Files()[0].Started)
 	require.NotEqual(t, b.Started, w.task("b").Started)
 }
 
@@ -291,7 +291,7 @@ func TestATaskRunsWhereItsSelectorSaysAndKeepsItsPlaceWhileItDoesNot(t *testing.
 	w.waitFor("the selector is taken", func() bool { return len(w.task("web").Task.Select.Labels) == 1 })
 	after := w.task("web")
 	require.Equal(t, before.Started, after.Started, "nothing was restarted")
-	require.Equal(t, before.files[0].Started, after.files[0].Started)
+	require.Equal(t, before.collect.Files()[0].Started, after.collect.Files()[0].Started)
 
 	w.putTask("web", webTask+"select: {hosts: [nowhere]}\n")
 	w.waitFor("the task is gone", func() bool { return w.task("web").Name == "" })

@@ -123,11 +123,11 @@ func (s *server) files(w http.ResponseWriter, r *http.Request) {
 	files, ignored := []collector.FileStatus{}, []notCollected{}
 	name := r.URL.Query().Get("task")
 	for _, t := range s.a.supervisor.Tasks() {
-		if name != "" && name != t.Name {
+		if name != "" && name != t.Name || t.collect == nil {
 			continue
 		}
-		files = append(files, t.files...)
-		for path, why := range t.ignored {
+		files = append(files, t.collect.Files()...)
+		for path, why := range t.collect.Refused() {
 			ignored = append(ignored, notCollected{t.Name, path, why})
 		}
 	}

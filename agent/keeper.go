@@ -188,8 +188,8 @@ type TaskStatus struct {
 	LagSeconds    float64 `json:"lag_seconds"` // of the file that is furthest behind
 	BufferedBytes int     `json:"buffered_bytes"`
 
-	files   []collector.FileStatus
-	ignored map[string]string // path → why it is not collected although it matches
+	states  map[collector.FileState]int
+	collect *collector.Collector // of what runs; nil: nothing does
 }
 
 // Tasks lists every task that this agent knows, sorted by name.
@@ -243,11 +243,8 @@ func (k *keeper) status() TaskStatus {
 		return st
 	}
 	st.BufferedBytes = p.account.Used()
-	st.files, st.ignored = p.collect.Files(), p.collect.Refused()
-	st.Files = len(st.files)
-	for _, f := range st.files {
-		st.LagBytes += f.LagBytes
-		st.LagSeconds = max(st.LagSeconds, f.LagSeconds)
-	}
+	totals := p.collect.Totals()
+	st.Files, st.LagBytes, st.LagSeconds = totals.Count(), totals.LagBytes, totals.LagSeconds
+	st.states, st.collect = totals.Files, p.collect
 	return st
 }

@@ -58,12 +58,8 @@ func (m *stateMetrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.lagBytes, float64(t.LagBytes), t.Name)
 		gauge(m.oldestUnacked, t.LagSeconds, t.Name)
 		gauge(m.buffered, float64(t.BufferedBytes), t.Name)
-		files := map[collector.FileState]int{}
-		for _, f := range t.files {
-			files[f.State]++
-		}
 		for _, st := range collector.FileStates {
-			gauge(m.files, float64(files[st]), t.Name, string(st))
+			gauge(m.files, float64(t.states[st]), t.Name, string(st))
 		}
 	}
 	for st, n := range states {

@@ -43,8 +43,8 @@ const (
 	// or read; it doubles up to maxRetryDelay.
 	retryDelay    = time.Second
 	maxRetryDelay = 30 * time.Second
-	// slotTime is how long a busy tailer runs while others wait for a slot.
-	slotTime = 100 * time.Millisecond
+	// turnTime is how long a busy tailer runs while others wait for their turn.
+	turnTime = 100 * time.Millisecond
 	// pruneEvery is how often the store is cleared of files that are gone
 	// for forgetAfter.
 	pruneEvery  = time.Hour
@@ -63,14 +63,14 @@ type Collector struct {
 	short   shortage
 
 	out    chan<- *record.Batch
-	slots  chan struct{}
+	turns  *turns        // of the tailers
 	unpack chan struct{} // see unpackSlots
 	ending chan struct{} // closed when Run is about to end
 	rescan chan struct{} // asks for a full look
 
 	mu      sync.Mutex
 	wg      sync.WaitGroup // running streams
-	spawn   func(*stream)  // runs a stream on a goroutine of its own; nil outside of Run
+	spawn   func(*stream)  // has a stream run in its turn; nil outside of Run
 	streams map[string]*stream
 	byID    map[checkpoint.FileID]*stream
 	dirs    map[string]*watch.Watch
@@ -102,7 +102,7 @@ func New(cfg Config, deps Deps) *Collector {
 	}
 	c := &Collector{
 		cfg: cfg, deps: deps, metrics: deps.Metrics.task(cfg.Task), log: deps.Log.With("task", cfg.Task),
-		slots: make(chan struct{}, activeStreams), rescan: make(chan struct{}, 1), notify: make(chan struct{}, 1),
+		turns: newTurns(activeStreams), rescan: make(chan struct{}, 1), notify: make(chan struct{}, 1),
 		streams: map[string]*stream{}, byID: map[checkpoint.FileID]*stream{}, dirs: map[string]*watch.Watch{},
 		refused: map[string]string{}, told: map[string]bool{},
 		unpack: make(chan struct{}, unpackSlots), ending: make(chan struct{}),
@@ -137,7 +137,7 @@ func (c *Collector) Run(ctx context.Context, out chan<- *record.Batch) error {
 	end := context.AfterFunc(ctx, func() { close(c.ending) })
 	defer end()
 	c.mu.Lock()
-	c.spawn = func(s *stream) { c.wg.Go(func() { c.runStream(ctx, s) }) }
+	c.spawn = func(s *stream) { c.spawnStream(ctx, s) }
 	c.mu.Unlock()
 	defer c.stop()
 	if err := c.firstLook(); err != nil {
@@ -252,22 +252,18 @@ func (c *Collector) start(s *stream) bool {
 	return true
 }
 
-func (c *Collector) runStream(ctx context.Context, s *stream) {
-	select {
-	case c.slots <- struct{}{}:
-		s.run(ctx)
-		<-c.slots
-	case <-ctx.Done():
-	}
-}
-
-// yieldSlot lets those run that wait for a slot. They are served in turn, so
-// more busy files than slots take turns.
-func (c *Collector) yieldSlot() {
-	if len(c.slots) == cap(c.slots) {
-		<-c.slots
-		c.slots <- struct{}{}
-	}
+// spawnStream runs a stream on a goroutine of its own when it has its turn.
+func (c *Collector) spawnStream(ctx context.Context, s *stream) {
+	c.turns.begin(func() bool {
+		if ctx.Err() != nil {
+			return false
+		}
+		c.wg.Go(func() {
+			defer c.turns.end()
+			s.run(ctx)
+		})
+		return true
+	})
 }
 
 // own notes that a stream reads a file; false when it is being read already,
@@ -358,15 +354,6 @@ func (c *Collector) prune() {
 			c.deps.Store.Delete(c.cfg.Task, id)
 		}
 	}
-}
-
-// Files lists what is collected at this moment.
-func (c *Collector) Files() []FileStatus {
-	var out []FileStatus
-	for _, s := range c.all() {
-		out = append(out, s.status()...)
-	}
-	return out
 }
 
 // Refused lists the paths that match but are not collected, with the reason.

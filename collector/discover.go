@@ -166,7 +166,8 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 		return
 	}
 	s = newStream(c, p, firstLook, known)
-	s.found = newGeneration(p, info)
+	g := newGeneration(p, info)
+	s.foundID, s.foundBorn = g.id, g.born
 	s.active = time.Unix(0, info.Modified)
 	s.old = c.cfg.IgnoreOlder > 0 && time.Since(s.active) > c.cfg.IgnoreOlder
 	c.mu.Lock()

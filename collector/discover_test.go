@@ -119,11 +119,7 @@ func TestStartEndSkipsWhatTheFirstLookFoundAndNothingElse(t *testing.T) {
 func TestStartEndHoldsWhenTheRunEndsBeforeAFileWasOpened(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.write("a.log", "old\n")
-		full := tweaked(func(c *Collector) {
-			for range cap(c.slots) {
-				c.slots <- struct{}{}
-			}
-		})
+		full := tweaked(func(c *Collector) { c.turns = newTurns(0) })
 		end := with(func(c *Config) { c.StartEnd = true })
 		a := w.start(end, full)
 		a.until("the first look has found it", func() bool { return len(a.c.Files()) == 1 })

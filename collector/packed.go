@@ -293,13 +293,13 @@ func (c *Collector) unpackSlot() (ok bool) {
 		return true
 	default:
 	}
-	<-c.slots
+	c.turns.end()
 	select {
 	case c.unpack <- struct{}{}:
 		ok = true
 	case <-c.tail.Ending:
 	}
-	c.slots <- struct{}{}
+	c.turns.resume()
 	return ok
 }
 

@@ -186,48 +186,6 @@ func (s *stream) closeParked() bool {
 	return true
 }
 
-// status lists the stream's files for the API.
-func (s *stream) status() []FileStatus {
-	s.mu.Lock()
-	running, lastErr, all := s.running, s.lastErr, s.all
-	s.mu.Unlock()
-	if len(all) == 0 {
-		st := FileStatus{Task: s.c.cfg.Task, Path: s.path, State: FileReading, Started: s.started}
-		if lastErr != nil {
-			st.State, st.Error = FileFailed, lastErr.Error()
-		}
-		return []FileStatus{st}
-	}
-	out := make([]FileStatus, 0, len(all))
-	for _, f := range all {
-		t := f.Status()
-		st := FileStatus{
-			Task: s.c.cfg.Task, Path: s.path, File: t.ID.String(), Started: s.started,
-			Size: t.Size, Read: t.Read, Committed: t.Committed, LagBytes: max(t.Size-t.Committed, 0),
-		}
-		switch {
-		case lastErr != nil:
-			st.State, st.Error = FileFailed, lastErr.Error()
-		case t.Rotated:
-			st.State = FileRotated
-		case running:
-			st.State = FileReading
-		case t.Open:
-			st.State = FileQuiet
-		default:
-			st.State = FileClosed
-		}
-		switch {
-		case !t.Oldest.IsZero():
-			st.LagSeconds = time.Since(t.Oldest).Seconds()
-		case st.LagBytes > 0:
-			st.LagSeconds = time.Since(t.Moved).Seconds()
-		}
-		out = append(out, st)
-	}
-	return out
-}
-
 // tried reports whether the stream has tried to open its files.
 func (s *stream) tried() bool {
 	s.mu.Lock()

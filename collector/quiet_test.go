@@ -93,9 +93,9 @@ func TestTwoThousandFilesAreCollectedAndHoldNoGoroutineWhenQuiet(t *testing.T) {
 	})
 }
 
-func TestMoreBusyFilesThanSlotsTakeTurns(t *testing.T) {
+func TestMoreBusyFilesThanTurnsTakeThem(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		a := w.start(tweaked(func(c *Collector) { c.slots = make(chan struct{}, 2) }))
+		a := w.start(tweaked(func(c *Collector) { c.turns = newTurns(2) }))
 		var rests []func()
 		for i := range 3 {
 			rests = append(rests, w.keepWriting(fmt.Sprintf("busy%d.log", i)))
@@ -158,4 +158,19 @@ func TestALineOfFiveMiBPassesABoundOfOneKiB(t *testing.T) {
 		_, _, peak := a.budget.now()
 		require.Less(t, peak, 2<<20)
 	})
+}
+
+func TestFilesThatWaitForTheirTurnHaveNoGoroutine(t *testing.T) {
+	w := newWorld(t, true)
+	const files = 500
+	for i := range files {
+		w.write(fmt.Sprintf("%04d.log", i), "1\n")
+	}
+	before := runtime.NumGoroutine()
+	a := w.start(tweaked(func(c *Collector) { c.turns = newTurns(0) }))
+	a.until("all are found", func() bool { return len(a.c.Files()) == files })
+	require.LessOrEqual(t, runtime.NumGoroutine(), before+10)
+	a.c.turns.end()
+	a.until("every line", func() bool { return a.count() == files })
+	a.stop()
 }

@@ -23,9 +23,10 @@ import (
 type stream struct {
 	c         *Collector
 	path      string
-	firstLook bool       // found by the first look at its glob
-	found     generation // what stood under path when it was found
-	old       bool       // older than ignore_older when it was found
+	firstLook bool              // found by the first look at its glob
+	foundID   checkpoint.FileID // what stood under path when it was found
+	foundBorn int64             // its creation or else its last change, Unix nanoseconds; 0: nothing is known of it
+	old       bool              // older than ignore_older when it was found
 	started   time.Time
 	known     map[checkpoint.FileID]checkpoint.State // generations collected before; nil for a new path
 
@@ -102,8 +103,8 @@ func (s *stream) run(ctx context.Context) {
 		}
 		s.note(err)
 		if busy {
-			if time.Since(turn) > slotTime {
-				s.c.yieldSlot()
+			if time.Since(turn) > turnTime {
+				s.c.turns.yield()
 				turn = time.Now()
 			}
 			continue
@@ -237,9 +238,9 @@ func (s *stream) lateDue() bool {
 
 // open finds the files of the path at the stream's first run.
 func (s *stream) open() error {
-	if g, err := s.c.statGeneration(s.path); !wasCollected(s.known) && s.found.born != 0 && (err != nil || g.id != s.found.id) {
+	if g, err := s.c.statGeneration(s.path); !wasCollected(s.known) && s.foundBorn != 0 && (err != nil || g.id != s.foundID) {
 		// Renamed between its discovery and now: look for it by its identity.
-		s.known = map[checkpoint.FileID]checkpoint.State{s.found.id: {Birth: s.found.born}}
+		s.known = map[checkpoint.FileID]checkpoint.State{s.foundID: {Birth: s.foundBorn}}
 	}
 	files, current, err := s.openGenerations(s.known)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
