@@ -144,6 +144,7 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 	r := &rooms{
 		cfg: a.cfg, allow: allow, store: a.store, watcher: a.watcher, pool: tail.NewPool(),
 		budget: NewBudget(int(a.cfg.Memory.BufferBytes)), log: a.log,
+		deleted:   collector.NewDeleted(int64(a.cfg.Deleted.MaxBytes), a.registry),
 		collector: collector.NewMetrics(a.registry), kafka: kafka.NewMetrics(a.registry),
 	}
 	a.kafka = r.kafka

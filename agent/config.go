@@ -47,6 +47,7 @@ type Config struct {
 	Tasks    TasksConfig             `yaml:"tasks,omitempty"`
 	Log      LogConfig               `yaml:"log,omitempty"`
 	Memory   MemoryConfig            `yaml:"memory,omitempty"`
+	Deleted  DeletedConfig           `yaml:"deleted_files,omitempty"`
 
 	ShutdownTimeout    time.Duration `yaml:"shutdown_timeout,omitempty"`    // how long a stopping agent waits for acknowledgements
 	ReconcileInterval  time.Duration `yaml:"reconcile_interval,omitempty"`  // how often directories are listed, events or not
@@ -92,6 +93,12 @@ type LogConfig struct {
 type MemoryConfig struct {
 	BufferBytes task.ByteSize `yaml:"buffer_bytes,omitempty"` // all that is read and not yet acknowledged
 	Limit       task.ByteSize `yaml:"limit,omitempty"`        // soft limit of the Go runtime; 0: what GOMEMLIMIT says, or none
+}
+
+// DeletedConfig bounds the disk that files hold which were deleted before they
+// were read to their end.
+type DeletedConfig struct {
+	MaxBytes task.ByteSize `yaml:"max_bytes,omitempty"` // over all tasks; the files that were deleted first are let go beyond it. 0: none is
 }
 
 // LoadConfig reads the file at path and then the LOGFERRY_* environment; an

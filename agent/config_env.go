@@ -48,6 +48,7 @@ var envKeys = []envKey{
 	{"LOGFERRY_LOG_FORMAT", "log.format", text(func(c *Config) *string { return &c.Log.Format })},
 	{"LOGFERRY_BUFFER_BYTES", "memory.buffer_bytes", scalar(func(c *Config) *task.ByteSize { return &c.Memory.BufferBytes })},
 	{"LOGFERRY_MEMORY_LIMIT", "memory.limit", scalar(func(c *Config) *task.ByteSize { return &c.Memory.Limit })},
+	{"LOGFERRY_DELETED_FILES_MAX_BYTES", "deleted_files.max_bytes", scalar(func(c *Config) *task.ByteSize { return &c.Deleted.MaxBytes })},
 	{"LOGFERRY_SHUTDOWN_TIMEOUT", "shutdown_timeout", scalar(func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
 	{"LOGFERRY_RECONCILE_INTERVAL", "reconcile_interval", scalar(func(c *Config) *time.Duration { return &c.ReconcileInterval })},
 	{"LOGFERRY_CHECKPOINT_INTERVAL", "checkpoint_interval", scalar(func(c *Config) *time.Duration { return &c.CheckpointInterval })},

@@ -210,6 +210,7 @@ func TestConfigRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"level", "log:\n  level: loud\n", `2: log.level: "loud" is no level; write debug, info, warn or error`},
 		{"format", "log: {format: xml}\n", `1: log.format: "xml" is no format; write text or json`},
 		{"small buffer", "memory: {buffer_bytes: 1KiB}\n", `1: memory.buffer_bytes: 1024 bytes are too few; write at least 1MiB`},
+		{"small bound of deleted files", "deleted_files: {max_bytes: 1KiB}\n", `1: deleted_files.max_bytes: 1024 bytes are too few; write at least 1MiB, or 0 for no bound`},
 		{"tight limit", "memory: {limit: 17MiB}\n", `1: memory.limit: 17825792 bytes leave no room beside memory.buffer_bytes;`},
 		{"negative interval", "checkpoint_interval: -1s\n", `1: checkpoint_interval: -1s is out of bounds; write something from 1ms to 1h0m0s`},
 	} {

@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	minBufferBytes = task.ByteSize(1 << 20)
-	minHeadroom    = task.ByteSize(16 << 20) // what the agent needs beside its buffers
+	minBufferBytes  = task.ByteSize(1 << 20)
+	minDeletedBytes = task.ByteSize(1 << 20)
+	minHeadroom     = task.ByteSize(16 << 20) // what the agent needs beside its buffers
 )
 
 var (
@@ -183,6 +184,9 @@ func (c *Config) validateBounds() error {
 	}
 	if c.Memory.Limit != 0 && c.Memory.Limit-minHeadroom < c.Memory.BufferBytes {
 		return c.fault("memory.limit", "%d bytes leave no room beside memory.buffer_bytes; write at least 16MiB more than that", int64(c.Memory.Limit))
+	}
+	if c.Deleted.MaxBytes != 0 && c.Deleted.MaxBytes < minDeletedBytes {
+		return c.fault("deleted_files.max_bytes", "%d bytes are too few; write at least 1MiB, or 0 for no bound", int64(c.Deleted.MaxBytes))
 	}
 	for _, bound := range []struct {
 		key      string

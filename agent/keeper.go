@@ -187,6 +187,7 @@ type TaskStatus struct {
 	LagBytes      int64   `json:"lag_bytes"`
 	LagSeconds    float64 `json:"lag_seconds"` // of the file that is furthest behind
 	BufferedBytes int     `json:"buffered_bytes"`
+	Abandoned     int64   `json:"abandoned_bytes,omitempty"` // bytes of its files that were given up since its version was started
 
 	states  map[collector.FileState]int
 	collect *collector.Collector // of what runs; nil: nothing does
@@ -242,7 +243,7 @@ func (k *keeper) status() TaskStatus {
 	if p == nil {
 		return st
 	}
-	st.BufferedBytes = p.account.Used()
+	st.BufferedBytes, st.Abandoned = p.account.Used(), p.collect.Abandoned()
 	totals := p.collect.Totals()
 	st.Files, st.LagBytes, st.LagSeconds = totals.Count(), totals.LagBytes, totals.LagSeconds
 	st.states, st.collect = totals.Files, p.collect

@@ -33,6 +33,7 @@ type rooms struct {
 	watcher   *watch.Watcher
 	pool      *tail.Pool
 	budget    *Budget
+	deleted   *collector.Deleted
 	collector *collector.Metrics
 	kafka     *kafka.Metrics
 	dryRun    io.Writer // not nil: records go here instead of Kafka
@@ -71,7 +72,7 @@ func newPipeline(r *rooms, t task.Task, remote bool) (*pipeline, error) {
 		store: r.store, drain: r.cfg.ShutdownTimeout, log: log,
 	}
 	p.collect = collector.New(collectorConfig(r, t, remote), collector.Deps{
-		Store: r.store, Watcher: r.watcher, Pool: r.pool, Budget: p.account, Metrics: r.collector, Log: r.log,
+		Store: r.store, Watcher: r.watcher, Pool: r.pool, Budget: p.account, Deleted: r.deleted, Metrics: r.collector, Log: r.log,
 	})
 	return p, nil
 }

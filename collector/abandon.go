@@ -2,23 +2,37 @@ package collector
 
 import "logferry/collector/tail"
 
-// Why unread bytes of a file are given up.
+// Why bytes of a file are given up.
 const (
-	abandonedStale = "stale_handle" // the file is gone from its server
+	abandonedStale   = "stale_handle" // the file is gone from its server
+	abandonedDeleted = "deleted"      // deleted files held more than they may
+	abandonedStopped = "stopped"      // the task ended while a deleted file was not delivered
 )
+
+// abandonedMessages says what happened, and what prevents it.
+var abandonedMessages = map[string]string{
+	abandonedStale:   "a file is gone from its file server before it was read to its end; its last bytes are lost: let rotation keep files until they are collected",
+	abandonedDeleted: "a deleted file is let go before it was read to its end; its last bytes are lost: raise deleted_files.max_bytes, or let rotation keep files until they are collected",
+	abandonedStopped: "the task ends while a deleted file is not delivered to its end; its last bytes are lost: let rotation keep files until they are collected",
+}
 
 // giveUp closes a file that is not read to its end, and counts and names what
 // is lost with it.
-func (s *stream) giveUp(f *tail.File, cause string) (bytes int64) {
+func (s *stream) giveUp(f *tail.File, cause string) {
 	at := f.Offset()
-	bytes = f.GiveUp()
-	s.c.metrics.abandoned.WithLabelValues(cause).Add(float64(bytes))
-	if bytes > 0 {
-		s.c.log.Warn(givenUpMessages[cause], "path", s.path, "file", f.ID().String(), "read", at, "bytes", bytes)
-	}
-	return bytes
+	s.lost(f, cause, at, f.GiveUp())
+	s.c.deps.Deleted.release(s, f.ID())
 }
 
-var givenUpMessages = map[string]string{
-	abandonedStale: "a file is gone from its file server before it was read to its end; its last bytes are lost: let rotation keep files until they are collected",
+// lost counts and names n bytes from an offset on that nobody will read.
+func (s *stream) lost(f *tail.File, cause string, at, n int64) {
+	if n <= 0 {
+		return
+	}
+	s.c.abandoned.Add(n)
+	s.c.metrics.abandoned.WithLabelValues(cause).Add(float64(n))
+	s.c.log.Warn(abandonedMessages[cause], "path", s.path, "file", f.ID().String(), "from_offset", at, "bytes", n)
 }
+
+// Abandoned is how many bytes were given up since the collector was made.
+func (c *Collector) Abandoned() int64 { return c.abandoned.Load() }

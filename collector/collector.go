@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"logferry/collector/checkpoint"
@@ -62,6 +63,9 @@ type Collector struct {
 	notices *notices
 	short   shortage
 
+	abandoned    atomic.Int64  // bytes that were given up
+	deletedEvery time.Duration // how often deleted files are looked for
+
 	out    chan<- *record.Batch
 	turns  *turns        // of the tailers
 	unpack chan struct{} // see unpackSlots
@@ -100,13 +104,16 @@ func New(cfg Config, deps Deps) *Collector {
 	if deps.FS == nil {
 		deps.FS = tail.Kernel{}
 	}
+	if deps.Deleted == nil {
+		deps.Deleted = &Deleted{files: map[checkpoint.FileID]*deletedFile{}}
+	}
 	c := &Collector{
 		cfg: cfg, deps: deps, metrics: deps.Metrics.task(cfg.Task), log: deps.Log.With("task", cfg.Task),
 		turns: newTurns(activeStreams), rescan: make(chan struct{}, 1), notify: make(chan struct{}, 1),
 		streams: map[string]*stream{}, byID: map[checkpoint.FileID]*stream{}, dirs: map[string]*watch.Watch{},
 		refused: map[string]string{}, told: map[string]bool{},
 		unpack: make(chan struct{}, unpackSlots), ending: make(chan struct{}),
-		polled: cfg.Poll || deps.Watcher == nil, retry: retryDelay,
+		polled: cfg.Poll || deps.Watcher == nil, retry: retryDelay, deletedEvery: deletedEvery,
 		notices: newNotices(deps.Log.With("task", cfg.Task)),
 		short:   shortage{waiting: map[*stream]bool{}},
 	}
@@ -152,6 +159,8 @@ func (c *Collector) loop(ctx context.Context) {
 	defer reconcile.Stop()
 	poll := time.NewTicker(c.cfg.PollInterval)
 	defer poll.Stop()
+	deleted := time.NewTicker(c.deletedEvery)
+	defer deleted.Stop()
 	pruned := time.Now()
 	var soon <-chan time.Time
 	later := func() {
@@ -195,6 +204,8 @@ func (c *Collector) loop(ctx context.Context) {
 				pruned = time.Now()
 				c.prune()
 			}
+		case <-deleted.C:
+			c.lookDeleted()
 		case <-poll.C:
 			if c.isPolled() {
 				c.poll()
@@ -235,6 +246,7 @@ func (c *Collector) all() []*stream {
 func (c *Collector) Close() {
 	for _, s := range c.all() {
 		for _, f := range s.files() {
+			s.countUnread(f)
 			f.Mark()
 			f.Close()
 		}

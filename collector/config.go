@@ -39,6 +39,7 @@ type Deps struct {
 	Pool    *tail.Pool
 	FS      tail.FS     // nil: tail.Kernel
 	Budget  tail.Budget // this task's part
+	Deleted *Deleted    // what deleted files may hold; nil: anything
 	Metrics *Metrics
 	Log     *slog.Logger
 }

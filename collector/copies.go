@@ -190,7 +190,7 @@ func (s *stream) tryCandidates(f *tail.File, was *checkpoint.State) (list []cand
 		return nil, err
 	}
 	if len(n.packed) > 0 {
-		if !s.c.unpackSlot() {
+		if !s.c.unpackSlot(s.stopped) {
 			return nil, errEnding
 		}
 		defer s.c.unpackDone()

@@ -38,13 +38,14 @@ func inBothModes(t *testing.T, scenario func(t *testing.T, w *world)) {
 
 // world is what outlives an agent: the log directory and the state directory.
 type world struct {
-	t     *testing.T
-	dir   string
-	state string
-	cfg   Config
-	bytes int     // the budget
-	fs    tail.FS // nil: the kernel
-	log   journal
+	t       *testing.T
+	dir     string
+	state   string
+	cfg     Config
+	bytes   int     // the budget
+	deleted int64   // what deleted files may hold; 0: anything
+	fs      tail.FS // nil: the kernel
+	log     journal
 }
 
 func newWorld(t *testing.T, poll bool) *world {
@@ -297,7 +298,7 @@ func (w *world) start(opts ...option) *agent {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel = cancel
-	deps := Deps{Store: store, Pool: tail.NewPool(), Budget: a.budget, Metrics: a.metrics, Log: log, Watcher: watcher, FS: w.fs}
+	deps := Deps{Store: store, Pool: tail.NewPool(), Budget: a.budget, Metrics: a.metrics, Log: log, Watcher: watcher, FS: w.fs, Deleted: NewDeleted(w.deleted, reg)}
 	cfg := w.cfg
 	up.cfg(&cfg)
 	if cfg.Poll {

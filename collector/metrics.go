@@ -22,7 +22,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		truncations: counter("logferry_truncations_total", "Files that became shorter than what was read of them."),
 		errors:      counter("logferry_file_errors_total", "Files that could not be opened or read; they are tried again."),
 		stale:       counter("logferry_stale_handles_total", "File handles that a network file system no longer honoured; the files are opened again."),
-		abandoned:   counter("logferry_abandoned_bytes_total", "Bytes that were never read and are lost, by cause: stale_handle (removed from a file server).", "cause"),
+		abandoned:   counter("logferry_abandoned_bytes_total", "Bytes that were never read and are lost, by cause: deleted (deleted files held more than deleted_files.max_bytes), stopped (a task ended while a deleted file was not delivered), or stale_handle (removed from a file server).", "cause"),
 		ackSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "logferry_append_to_ack_seconds", Help: "From the read of a batch to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),

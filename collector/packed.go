@@ -140,7 +140,7 @@ func (q *search) judge(list []generation) error {
 	if len(list) == 0 {
 		return nil
 	}
-	if !q.s.c.unpackSlot() {
+	if !q.s.c.unpackSlot(q.s.stopped) {
 		return errEnding
 	}
 	defer q.s.c.unpackDone()
@@ -285,9 +285,9 @@ func (s *stream) hasPackedSince(at int64) bool {
 	return false
 }
 
-// unpackSlot waits until this stream may decode; false when the collector is
-// ending. A stream that waits lets another one run.
-func (c *Collector) unpackSlot() (ok bool) {
+// unpackSlot waits until this stream may decode; false when its turn ends
+// first. A stream that waits lets another one run.
+func (c *Collector) unpackSlot(stopped <-chan struct{}) (ok bool) {
 	select {
 	case c.unpack <- struct{}{}:
 		return true
@@ -297,7 +297,7 @@ func (c *Collector) unpackSlot() (ok bool) {
 	select {
 	case c.unpack <- struct{}{}:
 		ok = true
-	case <-c.tail.Ending:
+	case <-stopped:
 	}
 	c.turns.resume()
 	return ok
@@ -312,7 +312,7 @@ func (s *stream) beginUnpack(f *tail.File) bool {
 		return true
 	}
 	s.endUnpack()
-	if !s.c.unpackSlot() {
+	if !s.c.unpackSlot(s.stopped) {
 		return false
 	}
 	s.unpacking = f

@@ -22,7 +22,7 @@ func (s *stream) park(failed error) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.woken {
+	if s.woken || len(s.doomed) > 0 {
 		s.woken = false
 		s.unwatchLocked()
 		for _, f := range s.all {
@@ -31,7 +31,7 @@ func (s *stream) park(failed error) bool {
 		return false
 	}
 	s.setTimerLocked(failed)
-	s.running = false
+	s.running, s.interrupt = false, nil
 	return true
 }
 

@@ -181,6 +181,7 @@ func (s *stream) letGo(i int) {
 		s.remember(f, true)
 	}
 	f.Close()
+	s.c.deps.Deleted.release(s, f.ID())
 	s.late = append(s.late[:i], s.late[i+1:]...)
 	s.forgetOldGenerations()
 	s.publish()

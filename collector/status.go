@@ -16,9 +16,10 @@ type FileStatus struct {
 	Size       int64     `json:"size_bytes"` //
 	Read       int64     `json:"read_bytes"` // offset of the next line to read
 	Committed  int64     `json:"committed_bytes"`
-	LagBytes   int64     `json:"lag_bytes"`   // size less committed
-	LagSeconds float64   `json:"lag_seconds"` // since when the committed offset is behind; 0 when it is not
-	Started    time.Time `json:"started"`     // when this agent began to read the file
+	LagBytes   int64     `json:"lag_bytes"`         // size less committed
+	LagSeconds float64   `json:"lag_seconds"`       // since when the committed offset is behind; 0 when it is not
+	Started    time.Time `json:"started"`           // when this agent began to read the file
+	Deleted    bool      `json:"deleted,omitempty"` // no name leads to it; its disk space is free once it is read
 	Error      string    `json:"error,omitempty"`
 }
 
@@ -98,7 +99,7 @@ func (c *Collector) eachFile(yield func(FileStatus, checkpoint.FileID)) {
 
 // of returns the status with what t tells of one file.
 func (st FileStatus) of(t tail.Status, running bool) FileStatus {
-	st.Size, st.Read, st.Committed, st.LagBytes = t.Size, t.Read, t.Committed, max(t.Size-t.Committed, 0)
+	st.Size, st.Read, st.Committed, st.LagBytes, st.Deleted = t.Size, t.Read, t.Committed, max(t.Size-t.Committed, 0), t.Deleted
 	switch {
 	case st.State == FileFailed:
 	case t.Rotated:

@@ -34,6 +34,11 @@ type stream struct {
 	running bool
 	woken   bool // something happened while it ran
 	gone    bool // removed; never runs again
+
+	interrupt context.CancelFunc // ends the tailer's turn; nil while it does not run
+	doomed    []*tail.File       // to be given up
+	stopped   <-chan struct{}    // closed when the turn ends; for the tailer alone
+
 	watches []*watch.Watch
 	timer   *time.Timer
 	all     []*tail.File // every file below, for Files and Close
@@ -49,14 +54,15 @@ type stream struct {
 	late    []lateFile   // rotated away, watched for late writes
 	active  time.Time    // when something was last read, or the file was last changed before
 
-	lateLooked   time.Time  // when the late files were last looked at
-	lateHot      bool       // that look found something
-	searched     bool       // generations were searched for since the stream woke
-	cutAt        time.Time  // when the current file was truncated, until its first line is read
-	lookedBehind bool       // copies were searched for since the stream woke
-	failures     int        // tries in a row that failed
-	unpacking    *tail.File // the compressed file that is read in a slot
-	awaited      bool       // the first look waits for it; guarded by the collector's mu
+	lateLooked   time.Time       // when the late files were last looked at
+	lateHot      bool            // that look found something
+	searched     bool            // generations were searched for since the stream woke
+	cutAt        time.Time       // when the current file was truncated, until its first line is read
+	lookedBehind bool            // copies were searched for since the stream woke
+	failures     int             // tries in a row that failed
+	unpacking    *tail.File      // the compressed file that is read in a slot
+	unsent       []*record.Batch // read in a turn that was interrupted
+	awaited      bool            // the first look waits for it; guarded by the collector's mu
 }
 
 // lateFile is a file that was rotated away and is read to its end.
@@ -95,11 +101,20 @@ func (s *stream) run(ctx context.Context) {
 	for _, f := range s.files() {
 		f.Suspect()
 	}
+	for ctx.Err() == nil && !s.turn(ctx) {
+	}
+}
+
+// turn does what run says. It returns false when it was interrupted.
+func (s *stream) turn(ctx context.Context) (ended bool) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	s.interruptible(stop, ctx.Done())
 	turn := time.Now()
 	for ctx.Err() == nil {
 		busy, err := s.step(ctx)
 		if ctx.Err() != nil {
-			return
+			return false
 		}
 		s.note(err)
 		if busy {
@@ -112,16 +127,17 @@ func (s *stream) run(ctx context.Context) {
 		done, lookErr := s.finished()
 		if done {
 			s.retire()
-			return
+			return true
 		}
 		if lookErr != nil {
 			s.note(lookErr)
 			err = lookErr
 		}
 		if s.park(err) {
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // note remembers what keeps the stream from reading, and reports it once.
@@ -151,6 +167,14 @@ func (s *stream) note(err error) {
 // step does one thing: open, read a batch, or notice a rotation. It returns
 // false when nothing is left to do at this moment.
 func (s *stream) step(ctx context.Context) (busy bool, err error) {
+	for len(s.unsent) > 0 {
+		b := s.unsent[0]
+		s.unsent = s.unsent[1:]
+		if !s.deliver(ctx, b) {
+			s.unsent = append([]*record.Batch{b}, s.unsent...)
+			return false, ctx.Err()
+		}
+	}
 	if !s.opened {
 		err := s.open()
 		s.c.opened(s)
@@ -181,7 +205,7 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 		if err := s.reopenStale(f); err != nil {
 			return false, err
 		}
-	} else if !f.IsOpen() {
+	} else if !f.IsOpen() && !f.GivenUp() {
 		if err := f.Reopen(); err != nil {
 			return s.reopenFailed(f, err)
 		}
@@ -189,7 +213,11 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 	if found, err := s.lookBehind(f); found || err != nil {
 		return found, err
 	}
-	if s.lateFirst(ctx, f) {
+	next := s.lateFirst(ctx, f)
+	if ctx.Err() != nil { // the rotated files may not be read to their end
+		return false, ctx.Err()
+	}
+	if next {
 		if !s.beginUnpack(f) {
 			return false, ctx.Err()
 		}
@@ -362,8 +390,18 @@ func (s *stream) restart(f *tail.File) error {
 	return nil
 }
 
+// send hands a batch on. One that cannot be handed on before ctx ends goes
+// first in the next turn.
 func (s *stream) send(ctx context.Context, b *record.Batch) bool {
 	s.active = time.Now()
+	if ctx.Err() == nil && s.deliver(ctx, b) {
+		return true
+	}
+	s.unsent = append(s.unsent, b)
+	return false
+}
+
+func (s *stream) deliver(ctx context.Context, b *record.Batch) bool {
 	select {
 	case s.c.out <- b:
 		return true
@@ -398,7 +436,7 @@ func (s *stream) finished() (bool, error) {
 
 func (s *stream) retire() {
 	s.mu.Lock()
-	s.gone, s.running = true, false
+	s.gone, s.running, s.interrupt = true, false, nil
 	if s.timer != nil {
 		s.timer.Stop()
 	}

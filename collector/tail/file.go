@@ -69,6 +69,7 @@ type Info struct {
 	Size     int64  // bytes
 	Mode     uint32 // the kind of file: unix.S_IFREG, unix.S_IFDIR...
 	Modified int64  // Unix nanoseconds
+	Changed  int64  // last change of the file or its names, Unix nanoseconds
 	Birth    int64  // creation, Unix nanoseconds; 0 where the file system keeps none
 }
 
@@ -323,6 +324,9 @@ func (f *File) GiveUp() (bytes int64) {
 	f.size, f.scan = f.off, f.off
 	return max(size-f.off, 0)
 }
+
+// GivenUp reports whether GiveUp was called. Only the reader may ask.
+func (f *File) GivenUp() bool { return f.given }
 
 // Reopen opens the file again where it was last seen. ErrOther means that it
 // has been renamed or replaced, also by a file that uses its inode again; a

@@ -53,6 +53,7 @@ func statx(fd int, path string, flags int) (Info, error) {
 	}
 	return Info{
 		ID:   checkpoint.FileID{Dev: unix.Mkdev(stx.Dev_major, stx.Dev_minor), Ino: stx.Ino},
-		Size: int64(stx.Size), Mode: uint32(stx.Mode) & unix.S_IFMT, Modified: nanos(stx.Mtime), Birth: born(&stx),
+		Size: int64(stx.Size), Mode: uint32(stx.Mode) & unix.S_IFMT, Modified: nanos(stx.Mtime),
+		Changed: nanos(stx.Ctime), Birth: born(&stx),
 	}, nil
 }

@@ -181,6 +181,7 @@ type Status struct {
 	ID        checkpoint.FileID
 	Open      bool
 	Rotated   bool // renamed or deleted
+	Deleted   bool // no name leads to it
 	Read      int64
 	Committed int64
 	Size      int64
@@ -193,16 +194,39 @@ type Status struct {
 func (f *File) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.fd >= 0 && f.packed == nil {
-		if size, _, err := f.deps.fs().Size(f.fd); err == nil {
-			f.size = size
+	deleted := false
+	if f.fd >= 0 {
+		if size, linked, err := f.deps.fs().Size(f.fd); err == nil {
+			deleted = !linked
+			if f.packed == nil {
+				f.size = size
+			}
 		}
 	}
 	oldest, _ := f.tracker.Oldest()
 	return Status{
-		Path: f.path, ID: f.id, Open: f.fd >= 0, Rotated: f.rotated, Read: f.tracker.Last(), Committed: f.tracker.Committed(),
+		Path: f.path, ID: f.id, Open: f.fd >= 0, Rotated: f.rotated, Deleted: deleted, Read: f.tracker.Last(), Committed: f.tracker.Committed(),
 		Size: f.size, Pending: f.tracker.Pending(), Oldest: oldest, Moved: f.moved,
 	}
+}
+
+// Deleted asks whether no name leads to the open file any more: since when
+// (the file's last change, in Unix nanoseconds; 0 when one does) and how many bytes it
+// holds on the disk. It may be asked from any goroutine.
+func (f *File) Deleted() (bytes, at int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fd < 0 {
+		return 0, 0
+	}
+	if _, linked, err := f.deps.fs().Size(f.fd); err != nil || linked {
+		return 0, 0
+	}
+	info, err := f.deps.fs().Inspect(f.fd)
+	if err != nil {
+		return 0, 0
+	}
+	return info.Size, max(info.Changed, 1)
 }
 
 // Idle reports whether everything that was read is resolved.

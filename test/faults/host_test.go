@@ -295,6 +295,7 @@ var hostScenarios = []scenario{
 		w.arrived()
 		agenttest.Eventually(w.T, "the deleted files are released", agenttest.Patience, func() bool { return w.deletedOpen() == 0 })
 	}},
+	{"deleted-beyond-their-bound", false, deletedBeyondTheirBound},
 	{"inotify-watches-exhausted", false, func(w *world) {
 		w.inUserNamespace("echo 5 > /proc/sys/user/max_inotify_watches")
 		for i := range 10 {
