@@ -192,8 +192,11 @@ func (q *search) recognise(f *tail.File, g generation) error {
 			"path", g.path, "committed", st.Offset)
 		g.state.Done = true
 	}
-	if g.state.Done {
+	switch {
+	case g.state.Done && q.s.c.ownable(of):
 		q.s.noteDone(g, f.Packing())
+	case g.state.Done:
+		g.of = checkpoint.FileID{} // it is still being read: the archive may be wanted after a restart
 	}
 	g.state.Birth = 0 // the archive is younger
 	q.found = append(q.found, g)

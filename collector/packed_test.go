@@ -388,3 +388,67 @@ func TestADirectoryThatGenerationsMoveToIsRemembered(t *testing.T) {
 		})
 	}
 }
+
+// The file is compressed and deleted while its lines are on their way: the
+// archive is not done before they are delivered.
+func TestAnArchiveOfAFileThatWasNotDeliveredIsReadAfterARestart(t *testing.T) {
+	for _, suffix := range []string{".gz", ".zst"} {
+		t.Run(suffix, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.write("a.log", "1\n2\n")
+				a := w.start(acking(ackNever))
+				a.want("a.log", "1", "2")
+				tickOver(t, w)
+				a.c.mu.Lock() // hold the collector's answer to directory events back
+				w.rename("a.log", "a.log.1")
+				w.compress("a.log.1", suffix)
+				w.write("a.log", "3\n")
+				a.c.mu.Unlock()
+				a.want("a.log", "1", "2", "3")
+				a.stop()
+				a = w.start()
+				a.want("a.log", "1", "2", "3")
+				a.settled()
+				a.stop()
+				nothingNew(t, w)
+			})
+		})
+	}
+}
+
+func TestAnArchiveOfAFileThatIsStillReadIsNotReadBesideIt(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.cfg.RotateWait = 30 * time.Millisecond
+		w.write("a.log", "1\n2\n")
+		a := w.start(acking(ackNever))
+		a.want("a.log", "1", "2")
+		for i := range 3 { // each rotation searches, and finds the archives of files that are not delivered
+			tickOver(t, w)
+			w.shift("a.log", i)
+			w.rename("a.log", "a.log.1")
+			w.compress("a.log.1", ".gz")
+			w.write("a.log", fmt.Sprint("new ", i, "\n"))
+			a.want("a.log", []string{"1", "2", "new 0", "new 1", "new 2"}[:3+i]...)
+		}
+		a.release()
+		a.settled()
+		require.Equal(t, 5, a.count())
+		a.stop()
+		nothingNew(t, w)
+	})
+}
+
+// What a compressor deleted is found in its archive at the next start.
+func TestADeletedFileThatWasCompressedIsNotCountedAsLost(t *testing.T) {
+	w := newWorld(t, false)
+	w.write("a.log", "1\n2\n")
+	a := w.start(acking(ackNever))
+	a.want("a.log", "1", "2")
+	w.rename("a.log", "a.log.1")
+	w.compress("a.log.1", ".gz")
+	a.until("it is deleted", func() bool { f := a.c.Files(); return len(f) == 1 && f[0].Deleted })
+	a.stop()
+	require.Zero(t, a.c.Abandoned())
+	a = w.start()
+	a.want("a.log", "1", "2")
+}
