@@ -163,9 +163,18 @@ func (l *batchLane) pressed(f *flight, err error) {
 	}
 }
 
-// launch hands the flights whose turn it is to the sender. It fails only when
-// ctx ends.
+// launch sends the flights whose turn it is. It fails only when ctx ends.
 func (l *batchLane) launch(ctx context.Context) error {
+	handed, err := l.hand(ctx)
+	if handed {
+		l.sender.flush()
+	}
+	return err
+}
+
+// hand hands the flights whose turn it is to the sender. It fails only when
+// ctx ends.
+func (l *batchLane) hand(ctx context.Context) (handed bool, err error) {
 	airborne := 0
 	for _, f := range l.flights {
 		l.mu.Lock()
@@ -176,16 +185,16 @@ func (l *batchLane) launch(ctx context.Context) error {
 			airborne++
 			continue
 		case state != ready, airborne >= l.window():
-			return nil
+			return handed, nil
 		}
 		if l.to != l.partition && l.home() {
 			if airborne > 0 {
-				return nil
+				return handed, nil
 			}
 			l.sender = nil // connect looks where to
 		}
 		if err := l.connect(ctx); err != nil {
-			return err
+			return handed, err
 		}
 		if !f.numbered {
 			l.id.number(f)
@@ -195,8 +204,9 @@ func (l *batchLane) launch(ctx context.Context) error {
 		l.mu.Unlock()
 		airborne++
 		l.sender.add(f)
+		handed = true
 	}
-	return nil
+	return handed, nil
 }
 
 // window is how many flights may be in the air. A broker that knows nothing of

@@ -28,10 +28,12 @@ type sender struct {
 	dead  error // why the connection is of no use any more
 	wake  chan struct{}
 
-	seen map[int32]bool // partitions that the next request is past; belongs to run
+	sending sync.Mutex     // held from taking flights to having written them
+	seen    map[int32]bool // partitions that the next request is past; guarded by sending
 }
 
-// add takes a flight. Safe for use from several goroutines.
+// add takes a flight, which goes out with flush. Safe for use from several
+// goroutines.
 func (s *sender) add(f *flight) {
 	s.mu.Lock()
 	dead := s.dead
@@ -41,9 +43,26 @@ func (s *sender) add(f *flight) {
 	s.mu.Unlock()
 	if dead != nil {
 		f.lane.land(f, dead)
-		return
 	}
-	s.signal()
+}
+
+// flush sees to it that what was added goes out: in one request from here when
+// nobody is sending, as waking another goroutine costs more than a small
+// request; what is left, and what waits for others, from run. Safe for use from
+// several goroutines; it blocks for as long as the broker takes no request.
+func (s *sender) flush() {
+	if s.sending.TryLock() {
+		if fs, dead := s.next(); dead == nil && len(fs) > 0 {
+			s.send(fs)
+		}
+		s.sending.Unlock()
+	}
+	s.mu.Lock()
+	rest := len(s.queue) > 0
+	s.mu.Unlock()
+	if rest {
+		s.signal()
+	}
 }
 
 func (s *sender) signal() {
@@ -67,12 +86,16 @@ func (s *sender) fail(err error) {
 // run sends until the connection fails or the writer stops.
 func (s *sender) run() {
 	for {
+		s.sending.Lock()
 		fs, dead := s.next()
+		if dead == nil && len(fs) > 0 {
+			s.send(fs)
+		}
+		s.sending.Unlock()
 		if dead != nil {
 			break
 		}
 		if len(fs) > 0 {
-			s.send(fs)
 			continue
 		}
 		select {
