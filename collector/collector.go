@@ -35,6 +35,9 @@ const (
 	// gatherPause is how long a busy file is left alone to gather lines after
 	// a read that did not fill its block.
 	gatherPause = 2 * time.Millisecond
+	// gatherWithin is how soon after the last read the next one has to come for
+	// the file to be a busy one. Others park at once: a watch is cheaper than a timer.
+	gatherWithin = 10 * time.Millisecond
 	// scanDelay gathers directory changes that need a full look.
 	scanDelay = 50 * time.Millisecond
 	// scanShare keeps full looks at a tenth of the time, however often

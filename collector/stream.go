@@ -359,10 +359,11 @@ func (s *stream) readFile(ctx context.Context, f *tail.File) (sent bool, err err
 	case err != nil || b == nil:
 		return false, err
 	}
+	rested := time.Since(s.active)
 	if !s.send(ctx, b) {
 		return false, ctx.Err()
 	}
-	if !f.Full() {
+	if !f.Full() && rested < gatherWithin {
 		pause(ctx, gatherPause)
 	}
 	return true, nil
