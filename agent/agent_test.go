@@ -299,3 +299,32 @@ func TestATaskRunsWhereItsSelectorSaysAndKeepsItsPlaceWhileItDoesNot(t *testing.
 	w.putTask("web", webTask)
 	w.waitFor("it goes on where it was", func() bool { return w.out.String() == "one\ntwo\n" })
 }
+
+func TestAPausedTaskKeepsItsPlaceAndSaysThatItIsStopped(t *testing.T) {
+	w := newWorld(t, nil)
+	w.appendLog("web.log", "one\n")
+	w.putTask("web", webTask)
+	w.waitFor("the line", func() bool { return w.out.String() == "one\n" })
+	digest := w.agent.supervisor.Digest()
+	w.putTask("web", webTask+"paused: true\n")
+	w.waitFor("stopped", func() bool { return w.task("web").State == TaskStopped })
+	require.NotEqual(t, digest, w.agent.supervisor.Digest())
+	require.Equal(t, "web_log", w.task("web").Task.Topic)
+	_, body := w.get("/metrics")
+	require.Contains(t, body, `logferry_tasks{state="stopped"} 1`)
+	require.NotContains(t, body, `logferry_lag_bytes{task="web"}`)
+	code, _ := w.get("/readyz")
+	require.Equal(t, http.StatusOK, code)
+
+	w.appendLog("web.log", "two\n")
+	w.putTask("web", "paths: [DIR/logs/web.log]\ntopik: x\n")
+	w.waitFor("refused", func() bool { return w.task("web").Refused })
+	require.Equal(t, TaskStopped, w.task("web").State, "the last good version is paused")
+	w.putTask("web", webTask)
+	w.waitFor("it goes on where it was", func() bool { return w.out.String() == "one\ntwo\n" })
+	require.Equal(t, TaskRunning, w.task("web").State)
+	w.putTask("web", webTask+"paused: true\n")
+	w.waitFor("stopped again", func() bool { return w.task("web").State == TaskStopped })
+	require.NoError(t, os.Remove(filepath.Join(w.dir, "tasks", "web.yaml")))
+	w.waitFor("removed", func() bool { return w.task("web").Name == "" })
+}

@@ -129,6 +129,7 @@ var digestSeed = maphash.MakeSeed()
 func (s *Supervisor) Digest() uint64 {
 	s.mu.Lock()
 	keepers := slices.Collect(maps.Values(s.keepers))
+	briefs := s.stoppedLocked()
 	var sum uint64 // of all tasks: their order does not count
 	for name, r := range s.refused {
 		sum += maphash.String(digestSeed, strings.Join([]string{"refused", name, r.Origin, r.Error}, "\x00"))
@@ -136,6 +137,9 @@ func (s *Supervisor) Digest() uint64 {
 	s.mu.Unlock()
 	for _, k := range keepers {
 		st, _ := k.brief()
+		briefs = append(briefs, st)
+	}
+	for _, st := range briefs {
 		sum += maphash.String(digestSeed, strings.Join([]string{st.Name, string(st.State), st.Error, strconv.FormatInt(st.Revision, 10)}, "\x00"))
 	}
 	return sum

@@ -20,6 +20,7 @@ const (
 	TaskRunning  TaskState = "running"  // its pipeline runs
 	TaskDraining TaskState = "draining" // it reads no more and waits for acknowledgements
 	TaskFailing  TaskState = "failing"  // its pipeline cannot be started, or cannot deliver
+	TaskStopped  TaskState = "stopped"  // it is paused
 	TaskRefused  TaskState = "refused"  // its definition is not valid and there was never a valid one
 )
 
@@ -181,7 +182,7 @@ type TaskStatus struct {
 	Refused  bool       `json:"refused,omitempty"`  // the newest version was refused; what runs is the last good one
 	Revision int64      `json:"revision,omitempty"` // of etcd, that wrote Task
 	Started  time.Time  `json:"started,omitzero"`   // when the version that runs was started
-	Task     *task.Task `json:"task,omitempty"`     // what runs, or cannot be started
+	Task     *task.Task `json:"task,omitempty"`     // what runs, is paused, or cannot be started
 
 	Files         int     `json:"files"`
 	LagBytes      int64   `json:"lag_bytes"`
@@ -198,20 +199,34 @@ func (s *Supervisor) Tasks() []TaskStatus {
 	s.mu.Lock()
 	keepers := slices.Collect(maps.Values(s.keepers))
 	refused := maps.Clone(s.refused)
+	out := s.stoppedLocked()
 	s.mu.Unlock()
-	var out []TaskStatus
 	for _, k := range keepers {
-		st := k.status()
-		if r, ok := refused[k.name]; ok {
-			st.Refused, st.Error = true, r.Origin+": "+r.Error
-			delete(refused, k.name)
+		out = append(out, k.status())
+	}
+	for i := range out {
+		if r, ok := refused[out[i].Name]; ok {
+			out[i].Refused, out[i].Error = true, r.Origin+": "+r.Error
+			delete(refused, out[i].Name)
 		}
-		out = append(out, st)
 	}
 	for name, r := range refused {
 		out = append(out, TaskStatus{Name: name, Source: r.source, State: TaskRefused, Refused: true, Error: r.Origin + ": " + r.Error})
 	}
 	slices.SortFunc(out, func(a, b TaskStatus) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// stoppedLocked lists the tasks that are paused.
+func (s *Supervisor) stoppedLocked() []TaskStatus {
+	var out []TaskStatus
+	for name, w := range s.stopped {
+		st := TaskStatus{Name: name, Source: w.source, State: TaskStopped, Revision: w.revision, Task: &w.task}
+		if s.leaving[name] != nil {
+			st.State = TaskDraining
+		}
+		out = append(out, st)
+	}
 	return out
 }
 

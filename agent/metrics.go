@@ -48,13 +48,16 @@ func (m *stateMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	states := map[TaskState]int{TaskPending: 0, TaskRunning: 0, TaskDraining: 0, TaskFailing: 0, TaskRefused: 0}
+	states := map[TaskState]int{TaskPending: 0, TaskRunning: 0, TaskDraining: 0, TaskFailing: 0, TaskStopped: 0, TaskRefused: 0}
 	for _, t := range m.supervisor.Tasks() {
 		states[t.State]++
 		if t.Task == nil {
 			continue
 		}
 		gauge(m.taskInfo, 1, t.Name, t.Task.Topic, t.Source)
+		if t.State == TaskStopped { // nobody looks at its files
+			continue
+		}
 		gauge(m.lagBytes, float64(t.LagBytes), t.Name)
 		gauge(m.oldestUnacked, t.LagSeconds, t.Name)
 		gauge(m.buffered, float64(t.BufferedBytes), t.Name)

@@ -29,7 +29,8 @@ type Supervisor struct {
 	mu        sync.Mutex
 	snapshots map[string]task.Snapshot
 	keepers   map[string]*keeper
-	leaving   map[string]*keeper // removed, and perhaps still draining
+	stopped   map[string]want    // that are paused
+	leaving   map[string]*keeper // removed or paused, and perhaps still draining
 	refused   map[string]refusal
 	others    int // tasks of the sources that are for other agents
 }
@@ -87,10 +88,17 @@ func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	desired, refused, others := s.desiredLocked()
-	s.refused, s.others = refused, others
+	s.refused, s.others, s.stopped = refused, others, map[string]want{}
+	for name, w := range desired {
+		if w.task.Paused {
+			s.stopped[name] = w
+			delete(desired, name)
+		}
+	}
 	for name, k := range s.keepers {
 		if _, ok := desired[name]; !ok {
-			s.log.Info("task removed", "task", name)
+			_, paused := s.stopped[name]
+			s.log.Info("task removed", "task", name, "paused", paused)
 			delete(s.keepers, name)
 			s.leaving[name] = k
 			k.set(nil)

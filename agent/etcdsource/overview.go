@@ -114,7 +114,7 @@ func stateOn(m Member, r TaskReport, reported, meant bool, newest Entry) string 
 		return "refused"
 	case !meant && m.Applied() < newest.Modified, !meant && r.State == "running":
 		return "draining" // it has not heard yet, or has not said, that it is not meant any more
-	case r.State == "running" && r.Revision < newest.Modified:
+	case (r.State == "running" || r.State == "stopped") && r.Revision < newest.Modified:
 		return statePending
 	}
 	return r.State

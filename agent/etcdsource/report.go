@@ -40,7 +40,7 @@ type Clash struct {
 // TaskReport is what one task does on one agent.
 type TaskReport struct {
 	Name          string    `json:"name"`
-	State         string    `json:"state"`              // pending, running, refused, failing, draining
+	State         string    `json:"state"`              // pending, running, refused, failing, draining, stopped
 	Revision      int64     `json:"revision,omitempty"` // that wrote the version which runs; 0: not from etcd
 	Error         string    `json:"error,omitempty"`    // with its remedy
 	Refused       bool      `json:"refused,omitempty"`  // the newest version was refused; the last good one runs

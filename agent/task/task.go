@@ -21,6 +21,7 @@ type Task struct {
 	Cluster string   `yaml:"cluster,omitempty" json:"cluster,omitempty"` // named Kafka cluster; empty: the default one
 
 	Select *Selector `yaml:"select,omitempty" json:"select,omitempty"` // the agents that it is for; nil: all
+	Paused bool      `yaml:"paused,omitempty" json:"paused,omitempty"` // its agents collect nothing for it and keep its place
 
 	Start         Start         `yaml:"start,omitempty" json:"start,omitempty"`
 	IgnoreOlder   time.Duration `yaml:"ignore_older,omitempty" json:"ignore_older,omitempty"`     // files unchanged for longer are left alone; 0: none
