@@ -136,7 +136,7 @@ func (s *Store) do(ctx context.Context, verb, name string, request func(context.
 		return fmt.Errorf("%s task %q: %w", verb, name, explain(s.cfg, err))
 	}
 	err = request(ctx, c, s.cfg.tasks()+name)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrCompacted) || errors.Is(err, ErrConflict) {
 		return fmt.Errorf("%s task %q: %w", verb, name, err)
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,27 +81,50 @@ func TestScriptsOffline(t *testing.T) {
 func TestScriptsOnline(t *testing.T) {
 	w := startWorld(t)
 	// The group of scripts ends before the servers do.
-	t.Run("scripts", func(t *testing.T) {
-		testscript.Run(t, testscript.Params{
-			Dir:  "testdata/script/online",
-			Cmds: w.commands(),
-			Setup: func(e *testscript.Env) error {
-				name := strings.NewReplacer("/", "-", " ", "-").Replace(strings.TrimPrefix(e.WorkDir, os.TempDir()))
-				name = strings.Trim(name, "-")
-				e.Vars = append(e.Vars, endAtOnce)
-				e.Setenv("BROKERS", w.brokers)
-				e.Setenv("ETCD", w.etcd)
-				e.Setenv("TOPIC", name)
-				e.Setenv("PREFIX", "/"+name)
-				return nil
-			},
-		})
+	t.Run("scripts", func(t *testing.T) { w.runScripts(t, "online") })
+}
+
+// TestScriptsAlone has an etcd that no other script sees.
+func TestScriptsAlone(t *testing.T) {
+	e := etcdtest.Start(t)
+	w := world{etcd: strings.Join(e.Endpoints(), ","), client: e.Client(t)}
+	t.Run("scripts", func(t *testing.T) { w.runScripts(t, "alone") })
+}
+
+func (w world) runScripts(t *testing.T, dir string) {
+	testscript.Run(t, testscript.Params{
+		Dir:  "testdata/script/" + dir,
+		Cmds: w.commands(),
+		Setup: func(e *testscript.Env) error {
+			name := strings.NewReplacer("/", "-", " ", "-").Replace(strings.TrimPrefix(e.WorkDir, os.TempDir()))
+			name = strings.Trim(name, "-")
+			e.Vars = append(e.Vars, endAtOnce)
+			e.Setenv("BROKERS", w.brokers)
+			e.Setenv("ETCD", w.etcd)
+			e.Setenv("TOPIC", name)
+			e.Setenv("PREFIX", "/"+name)
+			return nil
+		},
 	})
 }
 
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits": exits,
-	"lines": lines,
+	"exits":   exits,
+	"lines":   lines,
+	"capture": capture,
+}
+
+// capture NAME PATTERN sets a variable to the first group of what matches on
+// the last program's standard output.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME PATTERN")
+	}
+	match := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(match) != 2 {
+		ts.Fatalf("standard output does not match %s with one group", args[1])
+	}
+	ts.Setenv(args[0], match[1])
 }
 
 // commands are those of scripts with an etcd.
@@ -112,6 +136,16 @@ func (w world) commands() map[string]func(ts *testscript.TestScript, neg bool, a
 			ts.Fatalf("usage: put KEY FILE")
 		}
 		_, err := w.client.Put(context.Background(), ts.Getenv("PREFIX")+"/"+args[0], ts.ReadFile(args[1]))
+		ts.Check(err)
+	}
+	// compact makes etcd forget all that was before; for scripts that are alone.
+	cmds["compact"] = func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 0 {
+			ts.Fatalf("usage: compact")
+		}
+		resp, err := w.client.Get(context.Background(), "any")
+		ts.Check(err)
+		_, err = w.client.Compact(context.Background(), resp.Header.Revision, clientv3.WithCompactPhysical())
 		ts.Check(err)
 	}
 	return cmds

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 
-	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 
 	"logferry/agent"
@@ -26,7 +24,8 @@ func (a *app) taskCmd() *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: a.group,
 	}
-	cmd.AddCommand(a.taskPutCmd(), a.taskGetCmd(), a.taskListCmd(), a.taskRmCmd(), a.taskValidateCmd(), a.taskDiffCmd())
+	cmd.AddCommand(a.taskPutCmd(), a.taskGetCmd(), a.taskListCmd(), a.taskRmCmd(), a.taskValidateCmd(), a.taskDiffCmd(),
+		a.taskHistoryCmd(), a.taskRollbackCmd(), a.taskPauseCmd(true), a.taskPauseCmd(false))
 	return cmd
 }
 
@@ -120,14 +119,15 @@ func (a *app) taskPutCmd() *cobra.Command {
 }
 
 func (a *app) taskGetCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "get NAME", Short: "Print a task as it is stored", Args: needs("NAME")}
+	cmd := &cobra.Command{Use: "get NAME", Short: "Print a task as it is stored, or was", Args: needs("NAME")}
 	e, output := etcdVars(cmd), outputVar(cmd, "value", "json")
+	at := revisionVar(cmd, "print it as it was at this revision of etcd")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		if err := needTaskName(args[0]); err != nil {
 			return err
 		}
 		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
-			entry, err := s.Get(ctx, args[0])
+			entry, err := s.asOf(ctx, args[0], *at)
 			if err != nil {
 				return err
 			}
@@ -148,8 +148,19 @@ type listedTask struct {
 	Paths    []string `json:"paths"`
 	Revision int64    `json:"revision"`
 	Valid    bool     `json:"valid"`
+	Paused   bool     `json:"paused,omitempty"`
 	Error    string   `json:"error,omitempty"`
 	Value    string   `json:"value"`
+}
+
+func (l listedTask) state() string {
+	switch {
+	case !l.Valid:
+		return "not valid: " + l.Error
+	case l.Paused:
+		return "paused"
+	}
+	return "valid"
 }
 
 func listed(e etcdsource.Entry, allow task.AllowList) listedTask {
@@ -159,7 +170,7 @@ func listed(e etcdsource.Entry, allow task.AllowList) listedTask {
 		l.Error = strings.Join(problemLines(err), "; ")
 		return l
 	}
-	l.Topic, l.Paths, l.Valid = t.Topic, t.Paths, true
+	l.Topic, l.Paths, l.Paused, l.Valid = t.Topic, t.Paths, t.Paused, true
 	return l
 }
 
@@ -179,11 +190,7 @@ func (a *app) taskListCmd() *cobra.Command {
 			return a.show(output, tasks, func(t *table) {
 				t.row("NAME", "TOPIC", "PATHS", "REVISION", "STATE")
 				for _, l := range tasks {
-					if l.Valid {
-						t.row(l.Name, l.Topic, strings.Join(l.Paths, " "), l.Revision, "valid")
-					} else {
-						t.row(l.Name, "-", "-", l.Revision, "not valid: "+l.Error)
-					}
+					t.row(l.Name, textOrDash(l.Topic), textOrDash(strings.Join(l.Paths, " ")), l.Revision, l.state())
 				}
 			})
 		})
@@ -207,10 +214,11 @@ func (a *app) taskRmCmd() *cobra.Command {
 		}
 		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
 			for _, name := range args {
-				if _, err := s.Delete(ctx, name); err != nil {
+				revision, err := s.Delete(ctx, name)
+				if err != nil {
 					return err
 				}
-				a.say(output, "deleted task %s", name)
+				a.say(output, "deleted task %s; 'logferry task rollback %s --to %d' brings it back", name, name, revision-1)
 			}
 			if output.format == "json" {
 				return a.show(output, map[string][]string{"deleted": args}, nil)
@@ -219,64 +227,4 @@ func (a *app) taskRmCmd() *cobra.Command {
 		})
 	})
 	return cmd
-}
-
-func (a *app) taskDiffCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "diff NAME -f FILE",
-		Short: "Compare the task in etcd with a file",
-		Long:  `Compare the task in etcd with a file. Exit code 0: they are the same; 1: they differ, or comparing failed.`,
-		Args:  needs("NAME"),
-	}
-	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
-	file := taskFileVar(cmd)
-	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
-		w, err := a.written(args[0], *file)
-		if err != nil {
-			return err
-		}
-		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
-			entry, err := s.Get(ctx, w.name)
-			if err != nil && !errors.Is(err, etcdsource.ErrNotFound) {
-				return err
-			}
-			return a.showDiff(output, entry, w.name, w.data, w.origin)
-		})
-	})
-	return cmd
-}
-
-// showDiff prints the difference and ends with exit code 1 when there is one.
-func (a *app) showDiff(output *outputFlag, stored etcdsource.Entry, name string, data []byte, origin string) error {
-	left := "etcd:" + name
-	if stored.Version == 0 {
-		left += " (not there)"
-	}
-	text := string(diff.Diff(left, stored.Raw, origin, data))
-	if _, rest, ok := strings.Cut(text, "\n"); ok {
-		text = rest // without the command line that begins it
-	}
-	same := sameTask(stored.Raw, data, name)
-	var err error
-	if output.format == "json" {
-		err = a.show(output, map[string]any{"name": name, "equal": text == "", "same_meaning": same, "diff": text}, nil)
-	} else {
-		_, err = fmt.Fprint(a.out, text)
-		if text != "" && same {
-			a.say(output, "# the two are written differently and mean the same")
-		}
-	}
-	if err == nil && text != "" {
-		return silent(exitFailed)
-	}
-	return err
-}
-
-func sameTask(left, right []byte, name string) bool {
-	l, err := task.DecodeOne(left, name, name)
-	if err != nil {
-		return false
-	}
-	r, err := task.DecodeOne(right, name, name)
-	return err == nil && task.Equal(l, r)
 }
