@@ -107,7 +107,7 @@ func (w *world) appendLog(name, text string) {
 
 func (w *world) waitFor(what string, ok func() bool) {
 	w.t.Helper()
-	require.Eventually(w.t, ok, 20*time.Second, 2*time.Millisecond, "%s; log:\n%s", what, w.log)
+	require.Eventually(w.t, ok, time.Minute, 2*time.Millisecond, "%s; log:\n%s", what, w.log)
 }
 
 func (w *world) task(name string) TaskStatus {

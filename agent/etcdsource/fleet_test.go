@@ -51,18 +51,18 @@ func TestAFleetIsReadAtOneMoment(t *testing.T) {
 type watched struct {
 	t     *testing.T
 	shown chan Fleet
-	errs  chan error
+	errs  chan string
 }
 
 func watchFleet(t *testing.T, s *Store) *watched {
 	t.Helper()
-	w := &watched{t: t, shown: make(chan Fleet, 10000), errs: make(chan error, 10000)}
+	w := &watched{t: t, shown: make(chan Fleet, 10000), errs: make(chan string, 10000)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
 		done <- s.WatchFleet(ctx, time.Millisecond, func(f Fleet, err error) {
 			if err != nil {
-				w.errs <- err
+				w.errs <- err.Error()
 				return
 			}
 			w.shown <- f
@@ -73,6 +73,16 @@ func watchFleet(t *testing.T, s *Store) *watched {
 		require.NoError(t, <-done)
 	})
 	return w
+}
+
+func (w *watched) forgetErrors() {
+	for {
+		select {
+		case <-w.errs:
+		default:
+			return
+		}
+	}
 }
 
 // until returns the first fleet that is as wanted.
@@ -122,7 +132,7 @@ func TestAWatchedFleetOutlivesItsConnection(t *testing.T) {
 	<-w.shown
 	for _, fault := range []func(){p.cut, p.freeze} {
 		fault()
-		require.Error(t, <-w.errs)
+		require.NotEmpty(t, <-w.errs)
 		e.Put(t, "/logferry/agents/b", `{"id":"b"}`)
 		e.Compact(t)
 		p.cut() // what is frozen is never thawed
@@ -130,9 +140,7 @@ func TestAWatchedFleetOutlivesItsConnection(t *testing.T) {
 		w.until("both", func(f Fleet) bool { return len(f.Members) == 2 })
 		e.Delete(t, "/logferry/agents/b")
 		w.until("one", func(f Fleet) bool { return len(f.Members) == 1 })
-		for len(w.errs) > 0 {
-			_ = <-w.errs
-		}
+		w.forgetErrors()
 	}
 }
 
