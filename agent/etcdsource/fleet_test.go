@@ -130,6 +130,8 @@ func TestAWatchedFleetOutlivesItsConnection(t *testing.T) {
 	cfg.WatchTimeout = time.Second
 	w := watchFleet(t, openTestStore(t, cfg))
 	<-w.shown
+	e.Put(t, "/logferry/agents/a", `{"id":"a","host":"seen"}`)
+	w.until("it is watched", func(f Fleet) bool { return len(f.Members) == 1 && f.Members[0].Agent.Host == "seen" })
 	for _, fault := range []func(){p.cut, p.freeze} {
 		fault()
 		require.NotEmpty(t, <-w.errs)
