@@ -133,6 +133,10 @@ func (s *Store) fleetPrefixes() []string {
 	return []string{s.cfg.tasks(), s.cfg.agents(), s.cfg.reports()}
 }
 
+// showShare is how many times longer than one show takes the pause after it is,
+// at least: showing a large fleet must not keep a processor busy.
+const showShare = 4
+
 // WatchFleet calls show with the fleet as it is, and again after changes, once
 // in each interval at most, always from its own goroutine. Should etcd fail,
 // show gets the error with the last fleet known, and WatchFleet goes on when
@@ -190,7 +194,7 @@ func (s *Store) followFleet(ctx context.Context, set *fleetSet, interval time.Du
 	progress, silence, due := time.NewTicker(s.cfg.WatchTimeout/5), time.NewTimer(s.cfg.WatchTimeout), time.NewTimer(time.Hour)
 	due.Stop()
 	defer func() { progress.Stop(); silence.Stop(); due.Stop() }()
-	waiting := false // changes are not shown yet
+	waiting, pause := false, interval // waiting: changes are not shown yet
 	for {
 		var resp clientv3.WatchResponse
 		var open bool
@@ -200,8 +204,9 @@ func (s *Store) followFleet(ctx context.Context, set *fleetSet, interval time.Du
 		case <-silence.C:
 			return errSilent
 		case <-due.C:
-			waiting = false
+			began := time.Now()
 			show(set.fleet(), nil)
+			waiting, pause = false, max(interval, showShare*time.Since(began))
 			continue
 		case <-progress.C:
 			if err := askProgress(ctx, client, s.cfg.RequestTimeout); err != nil {
@@ -222,7 +227,7 @@ func (s *Store) followFleet(ctx context.Context, set *fleetSet, interval time.Du
 		}
 		if changed && !waiting {
 			waiting = true
-			due.Reset(interval)
+			due.Reset(pause)
 		}
 	}
 }

@@ -43,16 +43,13 @@ func (s *Selector) Matches(a Identity) bool {
 	if s == nil {
 		return true
 	}
-	if s.Hosts != nil && !anyGlob(s.Hosts, a.Host) || s.IDs != nil && !anyGlob(s.IDs, a.ID) {
-		return false
-	}
-	for label, values := range s.Labels {
+	for label, values := range s.Labels { // cheaper than globs
 		have, ok := a.Labels[label]
 		if !ok || !slices.Contains(values, have) && !slices.Contains(values, AnyValue) {
 			return false
 		}
 	}
-	return true
+	return (s.Hosts == nil || anyGlob(s.Hosts, a.Host)) && (s.IDs == nil || anyGlob(s.IDs, a.ID))
 }
 
 func anyGlob(globs []string, name string) bool {

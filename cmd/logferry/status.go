@@ -32,7 +32,8 @@ func (a *app) statusCmd() *cobra.Command {
 		Long: `Show what the tasks do on all agents: how many run each, refuse it or fail, how far they are behind, and each refusal and
 failure with its agent and what to do. With the name of a task: one row for each of its agents. With the id of an agent: one
 row for each of its tasks. Pending agents have not yet told that they took the newest version. Numbers are those of the
-agents' newest reports: a change of state is reported at once, all else within half a minute.
+agents' newest reports: a change of state is reported at once, all else within half a minute. With --watch and JSON, each
+moment is one line.
 
 Exit code 0: all is well, or --watch was ended by Ctrl-C; 1: something is refused or fails, two agents have the same id, or etcd was not reached.`,
 		Example: `  logferry status --etcd 127.0.0.1:2379
