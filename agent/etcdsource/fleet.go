@@ -129,8 +129,8 @@ func (s *Store) readFleet(ctx context.Context) (*fleetSet, error) {
 	return set, nil
 }
 
-func (s *Store) fleetPrefixes() []string {
-	return []string{s.cfg.tasks(), s.cfg.agents(), s.cfg.reports()}
+func (s *Store) fleetPrefixes() [3]string {
+	return [3]string{s.cfg.tasks(), s.cfg.agents(), s.cfg.reports()}
 }
 
 // showShare is how many times longer than one show takes the pause after it is,
@@ -182,14 +182,10 @@ func (s *Store) followFleet(ctx context.Context, set *fleetSet, interval time.Du
 	}
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	unanswered := time.AfterFunc(s.cfg.RequestTimeout, cancel)
-	var watches [3]clientv3.WatchChan
 	base := set.revision
-	for i, prefix := range s.fleetPrefixes() {
-		watches[i] = client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(base)) // see Source.watch
-	}
-	if !unanswered.Stop() {
-		return explain(s.cfg, errNoAnswer)
+	watches, err := s.openWatches(ctx, cancel, client, base)
+	if err != nil {
+		return explain(s.cfg, err)
 	}
 	progress, silence, due := time.NewTicker(s.cfg.WatchTimeout/5), time.NewTimer(s.cfg.WatchTimeout), time.NewTimer(time.Hour)
 	due.Stop()
@@ -230,6 +226,18 @@ func (s *Store) followFleet(ctx context.Context, set *fleetSet, interval time.Du
 			due.Reset(pause)
 		}
 	}
+}
+
+// openWatches begins at what is known; apply skips that. See Source.watch.
+func (s *Store) openWatches(ctx context.Context, cancel func(), client *clientv3.Client, base int64) (watches [3]clientv3.WatchChan, err error) {
+	unanswered := time.AfterFunc(s.cfg.RequestTimeout, cancel)
+	for i, prefix := range s.fleetPrefixes() {
+		watches[i] = client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(base))
+	}
+	if !unanswered.Stop() {
+		return watches, errNoAnswer
+	}
+	return watches, nil
 }
 
 // apply takes over the events after base.
