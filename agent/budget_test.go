@@ -59,7 +59,7 @@ func TestWaitersAreServedWhenBytesComeBack(t *testing.T) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return len(a.waiters) == 1
-	}, 5*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	other.Close() // what it held is free again
 	require.NoError(t, <-got)
 	require.Equal(t, 45, a.Used())

@@ -31,7 +31,7 @@ func TestATaskThatIsPutBackWaitsForItsRemovedSelf(t *testing.T) {
 	set := task.Snapshot{Tasks: []task.Task{{Name: "web", Topic: "x"}}}
 	count := func(n int) {
 		t.Helper()
-		require.Eventually(t, func() bool { return len(s.Tasks()) == n }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(s.Tasks()) == n }, time.Minute, time.Millisecond)
 	}
 
 	s.Apply(sourceFiles, set)

@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds every wait; a test that passes never waits for it.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // inBothModes runs a scenario with inotify and with polling alone.
 func inBothModes(t *testing.T, scenario func(t *testing.T, w *world)) {

@@ -24,7 +24,7 @@ import (
 	"logferry/sink/kafka/console"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // process is a running logferry whose log can be waited for.
 type process struct {
@@ -249,7 +249,7 @@ func TestASecondSignalEndsAnAgentThatIsStillDelivering(t *testing.T) {
 		default:
 			return false
 		}
-	}, 10*time.Second, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 	_ = p.cmd.Wait()
 	require.Equal(t, exitFailed, p.cmd.ProcessState.ExitCode())
 	require.Contains(t, p.logText(), "again: stopping at once")

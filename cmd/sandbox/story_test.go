@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const testPatience = 30 * time.Second
+const testPatience = time.Minute
 
 // tape records what is shown, and wakes who waits for a text.
 type tape struct {

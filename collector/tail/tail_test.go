@@ -301,7 +301,7 @@ func TestReopenNoticesWhatHappenedToAClosedFile(t *testing.T) {
 				again, err := Look(p)
 				require.NoError(t, err)
 				return again.Birth != first.Birth
-			}, 10*time.Second, time.Millisecond)
+			}, time.Minute, time.Millisecond)
 		}, ErrOther},
 	} {
 		t.Run(name, func(t *testing.T) {

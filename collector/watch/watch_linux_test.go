@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func start(t *testing.T) *Watcher {
 	t.Helper()

@@ -177,11 +177,16 @@ func (s *shipment) sendLines(path string, from, to, size int) int {
 func (s *shipment) finish() {
 	s.t.Helper()
 	close(s.in)
-	select {
-	case err := <-s.result:
-		require.NoError(s.t, err)
-	case <-time.After(patient):
-		require.FailNow(s.t, "the sink does not finish", "%v", s.sink.Err())
+	for running, done := true, -1; running; {
+		select {
+		case err := <-s.result:
+			require.NoError(s.t, err)
+			running = false
+		case <-time.After(patient):
+			now := s.doneCount()
+			require.Greater(s.t, now, done, "the sink does not go on: %v", s.sink.Err())
+			done = now
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

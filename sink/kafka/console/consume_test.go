@@ -51,7 +51,7 @@ func TestConsumeFromNewestShowsWhatComesLater(t *testing.T) {
 	require.Eventually(t, func() bool {
 		send(t, ProduceOptions{Topic: topic}, "after\n")
 		return len(got) > 0
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	require.Equal(t, "after", <-got)
 	cancel()
 	require.NoError(t, <-ended)
@@ -161,7 +161,7 @@ func TestMembersOfAGroupShareThePartitions(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		return by[0] > 0 && by[1] > 0
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	cancel()
 	wg.Wait()
 }

@@ -127,7 +127,7 @@ func TestProduceWorksWithEveryAckAndCodec(t *testing.T) {
 				} else {
 					require.EqualValues(t, 1, got[1].Offset)
 				}
-				require.Eventually(t, func() bool { return len(readAll(t, topic)) == 2 }, 5*time.Second, 10*time.Millisecond)
+				require.Eventually(t, func() bool { return len(readAll(t, topic)) == 2 }, time.Minute, 10*time.Millisecond)
 			})
 		}
 	}
