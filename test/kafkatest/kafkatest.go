@@ -34,7 +34,7 @@ import (
 )
 
 // patience bounds each single step: a start, a restart, reading a topic.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // Cluster is a running cluster whose methods fail the test instead of
 // returning errors. Its nodes are numbered from 0; node i is the broker with
