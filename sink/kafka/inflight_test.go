@@ -73,6 +73,32 @@ func TestAFailureAtEachPlaceOfAFullWindowLosesDoublesAndReordersNothing(t *testi
 	})
 }
 
+func TestAFailureWithoutSequenceNumbersLosesAndReordersNothing(t *testing.T) {
+	eachProducer(t, func(t *testing.T, cfg Config) {
+		no := false
+		for name, change := range map[string]func(*Config){
+			"acks 1":                   func(c *Config) { c.Acks = "1" },
+			"acks all, not idempotent": func(c *Config) { c.Idempotent = &no },
+		} {
+			for _, e := range []*kerr.Error{kerr.NotLeaderForPartition, kerr.NotEnoughReplicas, kerr.KafkaStorageError, kerr.MessageTooLarge} {
+				for k := 1; k <= maxWindow; k++ {
+					t.Run(fmt.Sprintf("%s, %s at %d", name, e.Message, k), func(t *testing.T) {
+						w := newWorld(t, 1)
+						cfg := flights(cfg)
+						change(&cfg)
+						s := w.ship(cfg, Route{})
+						h := w.fake.Fault(kfake.Fault{Keys: produce, Err: e, When: nth(k)})
+						s.sendFlights(0, 1000)
+						s.finish()
+						require.Equal(t, 1, h.Hits())
+						w.requireLines(w.consume(topic), "/a", 0, 1000)
+					})
+				}
+			}
+		}
+	})
+}
+
 func TestAnswersLostWithAFullWindowInTheAirDoubleNothing(t *testing.T) {
 	eachProducer(t, func(t *testing.T, cfg Config) {
 		inTheAir := 1
