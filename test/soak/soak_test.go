@@ -43,7 +43,6 @@ type soak struct {
 	topic   string
 	agent   *agenttest.Process // nil while it is stopped
 	writers []*writer
-	down    bool // the broker is away
 
 	uncertain int     // times that acknowledgements may have been lost
 	samples   []int64 // resident bytes of the agent that runs
@@ -182,41 +181,35 @@ func (w *soak) do(e event) {
 	case rename:
 		wr.rename()
 	case terminate:
-		w.mayDouble(w.down)
 		w.agent.Terminate()
-		w.agent = nil
+		w.ended()
 	case kill:
-		w.mayDouble(true)
 		w.agent.Kill()
-		w.agent = nil
+		w.uncertain++
+		w.ended()
 	case start:
 		w.startAgent()
 	case edit:
 		w.editTask(e.n)
 		if w.agent != nil {
-			w.mayDouble(w.down)
 			w.agent.Signal(syscall.SIGHUP)
 		}
 	case pauseBroker:
 		w.kafka.Pause(w.T, 0)
-		w.down = true
 	case killBroker:
 		w.kafka.Kill(w.T, 0)
-		w.down = true
 	case resume:
 		w.kafka.Continue(w.T, 0)
-		w.down = false
 	case restart:
 		w.kafka.Restart(w.T, 0)
-		w.down = false
 	}
 }
 
-// mayDouble notes an end of a pipeline that could not wait for its acknowledgements.
-func (w *soak) mayDouble(yes bool) {
-	if yes {
-		w.uncertain++
-	}
+// ended notes how often the agent that has ended could not wait for its
+// acknowledgements: at an edit or at its end, with the broker away or slow.
+func (w *soak) ended() {
+	w.uncertain += strings.Count(w.agent.Log(), "not everything was acknowledged in time")
+	w.agent = nil
 }
 
 // sample notes what the agent holds in memory.
@@ -269,6 +262,7 @@ func (w *soak) settle(atRest usage) {
 	caughtUp := time.Since(ended)
 	held := w.rest()
 	w.agent.Terminate()
+	w.ended()
 	drain()
 	rep := c.Report()
 	allowed := int64(w.uncertain) * doubledByACrash
