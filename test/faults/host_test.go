@@ -240,7 +240,7 @@ var hostScenarios = []scenario{
 		db := filepath.Join(w.stateDir(), "checkpoints.db")
 		for i, damage := range []func(content []byte) []byte{
 			func(b []byte) []byte { return bytes.Repeat([]byte("garbage "), len(b)/8) },
-			func(b []byte) []byte { return b[:len(b)/2] },
+			func(b []byte) []byte { return b[:2*os.Getpagesize()] }, // any longer, and what is in use may be left
 			func(b []byte) []byte { return append(b[:9000:9000], make([]byte, len(b)-9000)...) },
 		} {
 			l.Write(1000)
