@@ -26,8 +26,9 @@ type flight struct {
 	lane    *batchLane
 	spans   []span
 	records int32
-	bytes   int // of the records' values
-	size    int // of the encoded and compressed records
+	bytes   int    // of the records' values
+	size    int    // of the encoded and compressed records
+	pack    []byte // those, which batch refers to
 	batch   *sarama.RecordBatch
 
 	numbered bool        // batch has an id and sequence numbers
@@ -76,7 +77,8 @@ func (f *flight) settle() {
 	for _, sp := range f.spans {
 		sp.parcel.settle(int(sp.to - sp.from))
 	}
-	f.spans, f.batch = nil, nil
+	returnPack(f.pack) // sarama has copied it into each request
+	f.spans, f.batch, f.pack = nil, nil, nil
 }
 
 // identity is what an idempotent lane's flights are known by: a producer id

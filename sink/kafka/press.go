@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"bytes"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,9 +38,9 @@ var epoch = time.Unix(0, 0)
 // sheet is what pressing one flight takes besides its result.
 type sheet struct{ raw, packed []byte }
 
-// sheets are the sheets that wait for a flight of any task: one for each
-// processor, the last one used on top. A sync.Pool would lose them to each
-// collection and so be the cause of the next one.
+// sheets are those that wait for a flight of any task: one for each processor,
+// the last one used on top. A sync.Pool would lose them to each collection and
+// so be the cause of the next one.
 var sheets struct {
 	sync.Mutex
 	free []*sheet
@@ -64,6 +66,55 @@ func returnSheet(s *sheet) {
 	}
 }
 
+const (
+	packUnit  = 16 << 10 // large packs are made in multiples of it, so that they fit others
+	maxPacked = 4 << 20  // how many bytes of packs wait for a flight
+)
+
+// packs are the results of flights that are settled; those of the next ones go
+// where they were.
+var packs struct {
+	sync.Mutex
+	free  [][]byte
+	bytes int
+}
+
+// keepPack returns a copy of packed in a pack that is not much larger.
+func keepPack(packed []byte) []byte {
+	if len(packed) < packUnit {
+		return bytes.Clone(packed)
+	}
+	return append(takePack(len(packed)), packed...)
+}
+
+func takePack(n int) []byte {
+	packs.Lock()
+	defer packs.Unlock()
+	for i := len(packs.free) - 1; i >= 0; i-- {
+		if b := packs.free[i]; cap(b) >= n && cap(b) <= 2*n {
+			packs.free = slices.Delete(packs.free, i, i+1)
+			packs.bytes -= cap(b)
+			return b
+		}
+	}
+	return make([]byte, 0, (n+packUnit-1)/packUnit*packUnit)
+}
+
+// returnPack takes the pack of a flight that nobody will send again.
+func returnPack(b []byte) {
+	if cap(b) < packUnit {
+		return
+	}
+	packs.Lock()
+	defer packs.Unlock()
+	packs.free = append(packs.free, b[:0])
+	packs.bytes += cap(b)
+	for packs.bytes > maxPacked { // the oldest fit least
+		packs.bytes -= cap(packs.free[0])
+		packs.free = slices.Delete(packs.free, 0, 1)
+	}
+}
+
 // run fills f.batch.
 func (p *press) run(f *flight) error {
 	p.slots <- struct{}{}
@@ -83,7 +134,7 @@ func (p *press) run(f *flight) error {
 		s.raw, s.packed = raw, packed
 	}
 	f.size = len(packed)
-	encoded := append(make([]byte, 0, len(packed)), packed...)
-	f.batch = newRecordBatch(encoded, f.records, p.codec, first, newest)
+	f.pack = keepPack(packed)
+	f.batch = newRecordBatch(f.pack, f.records, p.codec, first, newest)
 	return nil
 }
