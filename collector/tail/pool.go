@@ -23,7 +23,7 @@ type Budget interface {
 }
 
 const (
-	minClass = 12 // 4 KiB: a quiet file that trickles does not hold a large block
+	minClass = 10 // 1 KiB: a quiet file that trickles does not hold a large block
 	maxClass = 27 // 128 MiB: the longest line that can be configured, and its newline
 )
 
