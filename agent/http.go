@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +40,7 @@ func newServer(a *Agent) (*server, error) {
 	mux.HandleFunc("GET /api/v1/agent", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.view()) })
 	mux.HandleFunc("GET /api/v1/tasks", s.tasks)
 	mux.HandleFunc("GET /api/v1/files", s.files)
+	mux.HandleFunc("GET /api/v1/explain", s.explain)
 	mux.HandleFunc("GET /{$}", s.page)
 	if a.cfg.HTTP.PProf {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -138,6 +141,41 @@ func (s *server) files(w http.ResponseWriter, r *http.Request) {
 		return strings.Compare(a.Task+"\x00"+a.Path+"\x00"+a.File, b.Task+"\x00"+b.Path+"\x00"+b.File)
 	})
 	writeJSON(w, map[string]any{"agent": s.a.cfg.ID, "files": files, "not_collected": ignored})
+}
+
+// explain tells for one path what each task does with it, and why.
+func (s *server) explain(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Query().Get("path")
+	if !filepath.IsAbs(path) {
+		http.Error(w, fmt.Sprintf("path is %q; give the absolute path of a file", path), http.StatusBadRequest)
+		return
+	}
+	path = filepath.Clean(path)
+	tasks := []TaskExplanation{}
+	for _, t := range s.a.supervisor.Tasks() {
+		e := TaskExplanation{Explanation: collector.Explanation{Task: t.Name, Why: "the task does not run: " + cmp.Or(t.Error, string(t.State))}}
+		if t.collect != nil {
+			e.Explanation = t.collect.Explain(path)
+		}
+		if t.Task != nil {
+			e.Topic = t.Task.Topic
+		}
+		tasks = append(tasks, e)
+	}
+	writeJSON(w, PathExplanation{Agent: s.a.cfg.ID, Path: path, Tasks: tasks})
+}
+
+// PathExplanation is what /api/v1/explain answers.
+type PathExplanation struct {
+	Agent string            `json:"agent"`
+	Path  string            `json:"path"`
+	Tasks []TaskExplanation `json:"tasks"`
+}
+
+// TaskExplanation says what one task does with the path.
+type TaskExplanation struct {
+	collector.Explanation
+	Topic string `json:"topic,omitempty"`
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

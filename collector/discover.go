@@ -243,26 +243,32 @@ func (c *Collector) forgetRefused(found map[string]bool) {
 	}
 }
 
-func (c *Collector) matches(p string) bool {
-	for _, glob := range c.cfg.Paths {
-		if ok, err := doublestar.PathMatch(glob, p); err == nil && ok {
-			return !c.excluded(p)
-		}
-	}
-	return false
-}
+func (c *Collector) matches(p string) bool { return c.globOf(p) != "" && !c.excluded(p) }
 
-func (c *Collector) excluded(p string) bool {
+func (c *Collector) excluded(p string) bool { return c.excludedBy(p) != "" }
+
+// excludedBy is the first pattern that excludes a path; "" if none does.
+func (c *Collector) excludedBy(p string) string {
 	for _, ex := range c.cfg.Exclude {
 		subject := p
 		if !strings.ContainsRune(ex, '/') {
 			subject = filepath.Base(p)
 		}
 		if ok, err := doublestar.PathMatch(ex, subject); err == nil && ok {
-			return true
+			return ex
 		}
 	}
-	return false
+	return ""
+}
+
+// globOf is the first pattern of the task that matches a path; "" if none does.
+func (c *Collector) globOf(p string) string {
+	for _, glob := range c.cfg.Paths {
+		if ok, err := doublestar.PathMatch(glob, p); err == nil && ok {
+			return glob
+		}
+	}
+	return ""
 }
 
 func (c *Collector) watchedDirs() map[string]bool {

@@ -56,10 +56,7 @@ func (t Totals) Count() (n int) {
 func (c *Collector) Files() []FileStatus {
 	var out []FileStatus
 	c.eachFile(func(st FileStatus, id checkpoint.FileID) {
-		if id != (checkpoint.FileID{}) {
-			st.File = id.String()
-		}
-		out = append(out, st)
+		out = append(out, st.named(id))
 	})
 	return out
 }
@@ -80,21 +77,34 @@ func (c *Collector) Totals() Totals {
 // was not opened yet has none.
 func (c *Collector) eachFile(yield func(FileStatus, checkpoint.FileID)) {
 	for _, s := range c.all() {
-		s.mu.Lock()
-		running, lastErr, all := s.running, s.lastErr, s.all
-		s.mu.Unlock()
-		st := FileStatus{Task: c.cfg.Task, Path: s.path, State: FileReading, Started: s.started}
-		if lastErr != nil {
-			st.State, st.Error = FileFailed, lastErr.Error()
-		}
-		if len(all) == 0 {
-			yield(st, checkpoint.FileID{})
-		}
-		for _, f := range all {
-			t := f.Status()
-			yield(st.of(t, running), t.ID)
-		}
+		s.eachFile(yield)
 	}
+}
+
+// eachFile does that for one path.
+func (s *stream) eachFile(yield func(FileStatus, checkpoint.FileID)) {
+	s.mu.Lock()
+	running, lastErr, all := s.running, s.lastErr, s.all
+	s.mu.Unlock()
+	st := FileStatus{Task: s.c.cfg.Task, Path: s.path, State: FileReading, Started: s.started}
+	if lastErr != nil {
+		st.State, st.Error = FileFailed, lastErr.Error()
+	}
+	if len(all) == 0 {
+		yield(st, checkpoint.FileID{})
+	}
+	for _, f := range all {
+		t := f.Status()
+		yield(st.of(t, running), t.ID)
+	}
+}
+
+// named adds the name of the file's id.
+func (st FileStatus) named(id checkpoint.FileID) FileStatus {
+	if id != (checkpoint.FileID{}) {
+		st.File = id.String()
+	}
+	return st
 }
 
 // of returns the status with what t tells of one file.
