@@ -12,6 +12,7 @@ import (
 	"logferry/agent/task"
 	"logferry/collector"
 	"logferry/collector/checkpoint"
+	"logferry/collector/shape"
 	"logferry/collector/tail"
 	"logferry/collector/watch"
 	"logferry/internal/record"
@@ -63,6 +64,10 @@ type pipeline struct {
 // says that the task came from etcd, whose authors reach only allow_paths.
 func newPipeline(r *rooms, t task.Task, remote bool) (*pipeline, error) {
 	log := r.log.With("task", t.Name)
+	collect, err := collectorConfig(r, t, remote)
+	if err != nil {
+		return nil, err
+	}
 	out, err := newSink(r, t, log)
 	if err != nil {
 		return nil, err
@@ -71,19 +76,23 @@ func newPipeline(r *rooms, t task.Task, remote bool) (*pipeline, error) {
 		sink: out, queue: make(chan *record.Batch, queueBatches), account: r.budget.Open(),
 		store: r.store, drain: r.cfg.ShutdownTimeout, log: log,
 	}
-	p.collect = collector.New(collectorConfig(r, t, remote), collector.Deps{
+	p.collect = collector.New(collect, collector.Deps{
 		Store: r.store, Watcher: r.watcher, Pool: r.pool, Budget: p.account, Deleted: r.deleted, Metrics: r.collector, Log: r.log,
 	})
 	return p, nil
 }
 
-func collectorConfig(r *rooms, t task.Task, remote bool) collector.Config {
+func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, error) {
+	shaped, err := shape.New(shapeConfig(t))
+	if err != nil {
+		return collector.Config{}, fmt.Errorf("filter: %w", err)
+	}
 	cfg := collector.Config{
 		Task: t.Name, Host: r.cfg.ID, Paths: t.Paths, Exclude: t.Exclude,
 		StartEnd: t.Start == task.StartEnd, IgnoreOlder: t.IgnoreOlder, CloseInactive: t.CloseInactive,
 		RotateWait: t.RotateWait, Poll: t.Poll, PollInterval: t.PollInterval, Reconcile: r.cfg.ReconcileInterval,
 		MaxLineBytes: int(t.MaxLineBytes), DropLong: t.LongLines == task.LongLineDrop, KeepCR: t.KeepCR,
-		RecordOverhead: kafka.RecordOverhead,
+		Shape: shaped, RecordOverhead: kafka.RecordOverhead,
 	}
 	if remote {
 		cfg.Allow = func(resolved string) error {
@@ -91,6 +100,17 @@ func collectorConfig(r *rooms, t task.Task, remote bool) collector.Config {
 				return nil
 			}
 			return fmt.Errorf("%s is outside of allow_paths (%s); extend allow_paths in agent.yaml if tasks from etcd are to read it", resolved, r.allow)
+		}
+	}
+	return cfg, nil
+}
+
+func shapeConfig(t task.Task) shape.Config {
+	cfg := shape.Config{MaxBytes: int(t.MaxLineBytes), DropLong: t.LongLines == task.LongLineDrop}
+	if f := t.Filter; f != nil {
+		cfg.Include, cfg.Exclude, cfg.DropEmpty = f.Include, f.Exclude, f.DropEmpty
+		for _, m := range f.Mask {
+			cfg.Mask = append(cfg.Mask, shape.Mask{Pattern: m.Pattern, Replace: m.Replace})
 		}
 	}
 	return cfg

@@ -122,7 +122,8 @@ func New(cfg Config, deps Deps) *Collector {
 	}
 	c.tail = &tail.Deps{
 		Frame: frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR},
-		FS:    deps.FS, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
+		Shape: cfg.Shape, Shaped: c.metrics.shaped,
+		FS: deps.FS, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
 		RecordOverhead: cfg.RecordOverhead, Allow: cfg.Allow, Ending: c.ending,
 		Read: func(b *record.Batch, raw int) {
 			c.metrics.readBytes.Add(float64(raw))

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"logferry/collector/checkpoint"
+	"logferry/collector/shape"
 	"logferry/collector/tail"
 	"logferry/collector/watch"
 )
@@ -29,7 +30,8 @@ type Config struct {
 	MaxLineBytes   int
 	DropLong       bool
 	KeepCR         bool
-	RecordOverhead int // bytes that the sink holds a record beside its value
+	Shape          *shape.Shape // what is left out of the records, and replaced in them; nil: nothing
+	RecordOverhead int          // bytes that the sink holds a record beside its value
 }
 
 // Deps is what the collectors of an agent share.

@@ -1,12 +1,16 @@
 package collector
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"logferry/collector/shape"
+)
 
 // Metrics is what all collectors of an agent count. Labels are bounded: the
 // task, never a path.
 type Metrics struct {
-	readBytes, records, longLines, rotations, truncations, errors, stale, abandoned *prometheus.CounterVec
-	ackSeconds                                                                      *prometheus.HistogramVec
+	readBytes, records, longLines, rotations, truncations, errors, stale, abandoned, filtered, masked *prometheus.CounterVec
+	ackSeconds                                                                                        *prometheus.HistogramVec
 }
 
 // NewMetrics registers the collectors' metrics.
@@ -16,19 +20,21 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		readBytes:   counter("logferry_read_bytes_total", "Bytes of whole lines read from files."),
-		records:     counter("logferry_records_total", "Records cut from files."),
+		records:     counter("logferry_records_total", "Records cut from files, without those that were filtered."),
 		longLines:   counter("logferry_long_lines_total", "Lines longer than max_line_bytes, by what was done to them: cut or drop.", "action"),
 		rotations:   counter("logferry_rotations_total", "Files that were rotated, by kind: rename, delete or missed (a generation that came and went between two looks).", "kind"),
 		truncations: counter("logferry_truncations_total", "Files that became shorter than what was read of them."),
 		errors:      counter("logferry_file_errors_total", "Files that could not be opened or read; they are tried again."),
 		stale:       counter("logferry_stale_handles_total", "File handles that a network file system no longer honoured; the files are opened again."),
 		abandoned:   counter("logferry_abandoned_bytes_total", "Bytes that were never read and are lost, by cause: deleted (deleted files held more than deleted_files.max_bytes), stopped (a task ended while a deleted file was not delivered), or stale_handle (removed from a file server).", "cause"),
+		filtered:    counter("logferry_filtered_records_total", "Records that filters left out, by reason: include (matched no include pattern), exclude or empty.", "reason"),
+		masked:      counter("logferry_masked_records_total", "Records in which masks replaced something."),
 		ackSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "logferry_append_to_ack_seconds", Help: "From the read of a batch to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}, []string{"task"}),
 	}
-	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.ackSeconds)
+	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.ackSeconds)
 	return m
 }
 
@@ -37,16 +43,17 @@ func (m *Metrics) Forget(task string) {
 	l := prometheus.Labels{"task": task}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.ackSeconds} {
+	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.ackSeconds} {
 		v.DeletePartialMatch(l)
 	}
 }
 
 // taskMetrics is one task's part of Metrics, looked up once.
 type taskMetrics struct {
-	readBytes, records, cut, dropped, truncations, errors, stale prometheus.Counter
-	rotations, abandoned                                         *prometheus.CounterVec
-	ackSeconds                                                   prometheus.Observer
+	readBytes, records, cut, dropped, truncations, errors, stale, masked prometheus.Counter
+	filteredInclude, filteredExclude, filteredEmpty                      prometheus.Counter
+	rotations, abandoned                                                 *prometheus.CounterVec
+	ackSeconds                                                           prometheus.Observer
 }
 
 func (m *Metrics) task(name string) taskMetrics {
@@ -54,9 +61,26 @@ func (m *Metrics) task(name string) taskMetrics {
 		readBytes: m.readBytes.WithLabelValues(name), records: m.records.WithLabelValues(name),
 		cut: m.longLines.WithLabelValues(name, "cut"), dropped: m.longLines.WithLabelValues(name, "drop"),
 		truncations: m.truncations.WithLabelValues(name), errors: m.errors.WithLabelValues(name),
-		stale:      m.stale.WithLabelValues(name),
-		abandoned:  m.abandoned.MustCurryWith(prometheus.Labels{"task": name}),
-		rotations:  m.rotations.MustCurryWith(prometheus.Labels{"task": name}),
+		stale:     m.stale.WithLabelValues(name),
+		abandoned: m.abandoned.MustCurryWith(prometheus.Labels{"task": name}),
+		rotations: m.rotations.MustCurryWith(prometheus.Labels{"task": name}),
+		masked:    m.masked.WithLabelValues(name), filteredInclude: m.filtered.WithLabelValues(name, string(shape.Include)),
+		filteredExclude: m.filtered.WithLabelValues(name, string(shape.Exclude)), filteredEmpty: m.filtered.WithLabelValues(name, string(shape.Empty)),
 		ackSeconds: m.ackSeconds.WithLabelValues(name),
+	}
+}
+
+// shaped counts what filters and masks did.
+func (m *taskMetrics) shaped(c shape.Counts) {
+	for _, n := range []struct {
+		counter prometheus.Counter
+		n       int
+	}{
+		{m.filteredInclude, c.Include}, {m.filteredExclude, c.Exclude}, {m.filteredEmpty, c.Empty},
+		{m.masked, c.Masked}, {m.cut, c.Cut}, {m.dropped, c.Dropped},
+	} {
+		if n.n > 0 {
+			n.counter.Add(float64(n.n))
+		}
 	}
 }

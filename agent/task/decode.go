@@ -180,6 +180,10 @@ func (d Definition) zeroes() []Problem {
 
 func (d Definition) errorf(key, format string, args ...any) error {
 	line, ok := d.lines[key]
+	for !ok && strings.ContainsAny(key, ".[") { // a key that is missing is told of where it belongs
+		key = key[:strings.LastIndexAny(key, ".[")]
+		line, ok = d.lines[key]
+	}
 	if !ok {
 		line = d.Line
 	}

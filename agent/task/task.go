@@ -34,6 +34,8 @@ type Task struct {
 	LongLines    LongLine `yaml:"long_lines,omitempty" json:"long_lines,omitempty"`
 	KeepCR       bool     `yaml:"keep_cr,omitempty" json:"keep_cr,omitempty"` // keep the \r of a line that ends in \r\n
 
+	Filter *Filter `yaml:"filter,omitempty" json:"filter,omitempty"` // nil: every line is sent as it is
+
 	Key         Key         `yaml:"key,omitempty" json:"key,omitempty"`
 	Partitioner Partitioner `yaml:"partitioner,omitempty" json:"partitioner,omitempty"`
 	Partition   int32       `yaml:"partition,omitempty" json:"partition,omitempty"` // with partitioner: manual

@@ -72,6 +72,7 @@ func (t Task) problems() Problems {
 	if t.MaxLineBytes < MinLineBytes || t.MaxLineBytes > LargestMaxBytes {
 		c.add("max_line_bytes", "%s is out of bounds; it must lie between %s and %s", t.MaxLineBytes, MinLineBytes, LargestMaxBytes)
 	}
+	c.filter(t.Filter)
 	c.partition(t)
 	if ct := t.CreateTopic; ct != nil {
 		if ct.Partitions < 0 {

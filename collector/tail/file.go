@@ -24,6 +24,7 @@ import (
 
 	"logferry/collector/checkpoint"
 	"logferry/collector/frame"
+	"logferry/collector/shape"
 	"logferry/internal/record"
 )
 
@@ -49,7 +50,8 @@ var (
 // any goroutine and must not block.
 type Deps struct {
 	Frame  frame.Lines
-	FS     FS // nil: Kernel
+	Shape  *shape.Shape // nil: every record is sent as it was cut
+	FS     FS           // nil: Kernel
 	Pool   *Pool
 	Budget Budget
 	Store  *checkpoint.Store
@@ -60,6 +62,7 @@ type Deps struct {
 	Read           func(b *record.Batch, raw int) // told of each batch that was read, with the bytes it accounts for
 	Acked          func(b *record.Batch)          // told of each batch that was resolved
 	Long           func(cut, dropped int)         // told of lines longer than the bound
+	Shaped         func(c shape.Counts)           // told of what Shape did
 	Ending         <-chan struct{}                // ends the search through a compressed file
 }
 

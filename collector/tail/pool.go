@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"logferry/collector/checkpoint"
+	"logferry/collector/shape"
 	"logferry/internal/record"
 )
 
@@ -52,6 +53,7 @@ func classSize(n int) int {
 type block struct {
 	record.Batch
 	data    []byte
+	space   shape.Space // values that do not stand in data
 	pool    *Pool
 	file    *File
 	tracker *checkpoint.Tracker
@@ -68,6 +70,7 @@ func (p *Pool) get(n int) *block {
 func (p *Pool) put(b *block) {
 	b.file, b.tracker = nil, nil
 	b.Source = nil
+	b.space.Reset()
 	clear(b.Records)
 	b.Records = b.Records[:0]
 	p.class(len(b.data)).Put(b)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"logferry/collector/shape"
 	"logferry/internal/record"
 )
 
@@ -92,6 +93,7 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 	recs, used, counts := f.deps.Frame.Append(blk.Records[:0], blk.data[guard:guard+n], f.off, maxRecords)
 	blk.Records = recs
 	f.deps.Long(counts.Cut, counts.Dropped)
+	f.shape(blk)
 	if used == 0 {
 		f.scan = max(f.scan, f.off+int64(n))
 		f.drop(blk, want)
@@ -197,10 +199,21 @@ func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
 	recs, counts := f.deps.Frame.One(blk.Records[:0], blk.data[:want], f.off, length)
 	blk.Records = recs
 	f.deps.Long(counts.Cut, counts.Dropped)
+	f.shape(blk)
 	start := f.off
 	f.off, f.scan = next, next
 	f.loadGuard()
 	return f.emit(blk, start, size), nil
+}
+
+// shape leaves out and replaces what the task wants, once a batch is cut.
+func (f *File) shape(blk *block) {
+	if f.deps.Shape == nil || len(blk.Records) == 0 {
+		return
+	}
+	var counts shape.Counts
+	blk.Records, counts = f.deps.Shape.Apply(blk.Records, &blk.space)
+	f.deps.Shaped(counts)
 }
 
 func (f *File) drop(blk *block, acquired int) {
@@ -210,7 +223,7 @@ func (f *File) drop(blk *block, acquired int) {
 
 // emit arms the batch that covers [start, f.off).
 func (f *File) emit(blk *block, start int64, acquired int) *record.Batch {
-	extra := len(blk.Records) * (recordBytes + f.deps.RecordOverhead)
+	extra := len(blk.Records)*(recordBytes+f.deps.RecordOverhead) + blk.space.Held()
 	f.deps.Budget.Charge(extra)
 	f.noteEnd()
 	now := time.Now()

@@ -47,6 +47,28 @@ type Extra struct {
 	Time    time.Time // zero: the batch's time
 }
 
+// Has reports whether a header is set; e may be nil.
+func (e *Extra) Has(header string) bool {
+	if e == nil {
+		return false
+	}
+	for i := range e.Headers {
+		if e.Headers[i].Key == header {
+			return true
+		}
+	}
+	return false
+}
+
+// With adds a header to e, or to a new Extra if e is nil.
+func (e *Extra) With(header string, value []byte) *Extra {
+	if e == nil {
+		e = &Extra{}
+	}
+	e.Headers = append(e.Headers, Header{Key: header, Value: value})
+	return e
+}
+
 // HeaderTruncated marks a record that was cut at max_line_bytes. Its value is
 // the full length of the line in bytes, in decimal.
 const HeaderTruncated = "logferry.truncated"
