@@ -12,6 +12,7 @@ import (
 	"logferry/agent/task"
 	"logferry/collector"
 	"logferry/collector/checkpoint"
+	"logferry/collector/frame"
 	"logferry/collector/shape"
 	"logferry/collector/tail"
 	"logferry/collector/watch"
@@ -83,7 +84,11 @@ func newPipeline(r *rooms, t task.Task, remote bool) (*pipeline, error) {
 }
 
 func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, error) {
-	shaped, err := shape.New(shapeConfig(t))
+	charset, known := frame.LookUp(t.Encoding)
+	if !known {
+		return collector.Config{}, fmt.Errorf("encoding %q is unknown", t.Encoding)
+	}
+	shaped, err := shape.New(shapeConfig(t, charset))
 	if err != nil {
 		return collector.Config{}, fmt.Errorf("filter: %w", err)
 	}
@@ -92,7 +97,7 @@ func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, erro
 		StartEnd: t.Start == task.StartEnd, IgnoreOlder: t.IgnoreOlder, CloseInactive: t.CloseInactive,
 		RotateWait: t.RotateWait, Poll: t.Poll, PollInterval: t.PollInterval, Reconcile: r.cfg.ReconcileInterval,
 		MaxLineBytes: int(t.MaxLineBytes), DropLong: t.LongLines == task.LongLineDrop, KeepCR: t.KeepCR,
-		Shape: shaped, RecordOverhead: kafka.RecordOverhead,
+		Unit: charset.Unit(), Shape: shaped, RecordOverhead: kafka.RecordOverhead,
 	}
 	if remote {
 		cfg.Allow = func(resolved string) error {
@@ -105,8 +110,8 @@ func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, erro
 	return cfg, nil
 }
 
-func shapeConfig(t task.Task) shape.Config {
-	cfg := shape.Config{MaxBytes: int(t.MaxLineBytes), DropLong: t.LongLines == task.LongLineDrop}
+func shapeConfig(t task.Task, charset *frame.Charset) shape.Config {
+	cfg := shape.Config{Charset: charset, Raw: t.InvalidText == task.InvalidTextRaw, MaxBytes: int(t.MaxLineBytes), DropLong: t.LongLines == task.LongLineDrop}
 	if f := t.Filter; f != nil {
 		cfg.Include, cfg.Exclude, cfg.DropEmpty = f.Include, f.Exclude, f.DropEmpty
 		for _, m := range f.Mask {

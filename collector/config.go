@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"logferry/collector/checkpoint"
+	"logferry/collector/frame"
 	"logferry/collector/shape"
 	"logferry/collector/tail"
 	"logferry/collector/watch"
@@ -30,6 +31,7 @@ type Config struct {
 	MaxLineBytes   int
 	DropLong       bool
 	KeepCR         bool
+	Unit           frame.Unit   // what the files' text consists of
 	Shape          *shape.Shape // what is left out of the records, and replaced in them; nil: nothing
 	RecordOverhead int          // bytes that the sink holds a record beside its value
 }

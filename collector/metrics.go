@@ -9,8 +9,8 @@ import (
 // Metrics is what all collectors of an agent count. Labels are bounded: the
 // task, never a path.
 type Metrics struct {
-	readBytes, records, longLines, rotations, truncations, errors, stale, abandoned, filtered, masked *prometheus.CounterVec
-	ackSeconds                                                                                        *prometheus.HistogramVec
+	readBytes, records, longLines, rotations, truncations, errors, stale, abandoned, filtered, masked, undecodable *prometheus.CounterVec
+	ackSeconds                                                                                                     *prometheus.HistogramVec
 }
 
 // NewMetrics registers the collectors' metrics.
@@ -29,12 +29,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		abandoned:   counter("logferry_abandoned_bytes_total", "Bytes that were never read and are lost, by cause: deleted (deleted files held more than deleted_files.max_bytes), stopped (a task ended while a deleted file was not delivered), or stale_handle (removed from a file server).", "cause"),
 		filtered:    counter("logferry_filtered_records_total", "Records that filters left out, by reason: include (matched no include pattern), exclude or empty.", "reason"),
 		masked:      counter("logferry_masked_records_total", "Records in which masks replaced something."),
+		undecodable: counter("logferry_undecodable_records_total", "Records of which something could not be decoded from the task's encoding."),
 		ackSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "logferry_append_to_ack_seconds", Help: "From the read of a batch to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}, []string{"task"}),
 	}
-	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.ackSeconds)
+	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.undecodable, m.ackSeconds)
 	return m
 }
 
@@ -43,7 +44,7 @@ func (m *Metrics) Forget(task string) {
 	l := prometheus.Labels{"task": task}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.ackSeconds} {
+	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.undecodable, m.ackSeconds} {
 		v.DeletePartialMatch(l)
 	}
 }
@@ -51,7 +52,7 @@ func (m *Metrics) Forget(task string) {
 // taskMetrics is one task's part of Metrics, looked up once.
 type taskMetrics struct {
 	readBytes, records, cut, dropped, truncations, errors, stale, masked prometheus.Counter
-	filteredInclude, filteredExclude, filteredEmpty                      prometheus.Counter
+	filteredInclude, filteredExclude, filteredEmpty, undecodable         prometheus.Counter
 	rotations, abandoned                                                 *prometheus.CounterVec
 	ackSeconds                                                           prometheus.Observer
 }
@@ -66,7 +67,8 @@ func (m *Metrics) task(name string) taskMetrics {
 		rotations: m.rotations.MustCurryWith(prometheus.Labels{"task": name}),
 		masked:    m.masked.WithLabelValues(name), filteredInclude: m.filtered.WithLabelValues(name, string(shape.Include)),
 		filteredExclude: m.filtered.WithLabelValues(name, string(shape.Exclude)), filteredEmpty: m.filtered.WithLabelValues(name, string(shape.Empty)),
-		ackSeconds: m.ackSeconds.WithLabelValues(name),
+		undecodable: m.undecodable.WithLabelValues(name),
+		ackSeconds:  m.ackSeconds.WithLabelValues(name),
 	}
 }
 
@@ -77,7 +79,7 @@ func (m *taskMetrics) shaped(c shape.Counts) {
 		n       int
 	}{
 		{m.filteredInclude, c.Include}, {m.filteredExclude, c.Exclude}, {m.filteredEmpty, c.Empty},
-		{m.masked, c.Masked}, {m.cut, c.Cut}, {m.dropped, c.Dropped},
+		{m.undecodable, c.Undecodable}, {m.masked, c.Masked}, {m.cut, c.Cut}, {m.dropped, c.Dropped},
 	} {
 		if n.n > 0 {
 			n.counter.Add(float64(n.n))

@@ -1,13 +1,16 @@
 package collector
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	"logferry/collector/frame"
 	"logferry/collector/shape"
 )
 
@@ -49,6 +52,47 @@ func TestFilteredLinesAreCountedAndMoveTheOffset(t *testing.T) {
 	w.write("a.log", "DEBUG last\nINFO last\n")
 	a = w.start(filter)
 	a.want("a.log", "INFO last")
+}
+
+func TestAnEncodedFileIsShippedAcrossRotationsAndRestarts(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		charset, known := frame.LookUp("utf-16")
+		require.True(t, known)
+		decoding := with(func(c *Config) {
+			var err error
+			c.Unit = charset.Unit()
+			c.Shape, err = shape.New(shape.Config{Charset: charset, MaxBytes: 1 << 20, Exclude: []string{"秘密"}})
+			require.NoError(t, err)
+		})
+		wide := func(order binary.AppendByteOrder, text string) string {
+			var out []byte
+			for _, u := range utf16.Encode([]rune(text)) {
+				out = order.AppendUint16(out, u)
+			}
+			return string(out)
+		}
+		w.write("a.log", wide(binary.LittleEndian, "\ufeff一\r\n秘密\r\n二\r\n半")) // half of a line, and then of a letter
+		a := w.start(decoding)
+		a.want("a.log", "一", "二")
+		a.settled()
+		a.stop()
+		half := wide(binary.LittleEndian, "分\n")
+		w.write("a.log", half[:1])
+		a = w.start(decoding)
+		a.settled()
+		w.write("a.log", half[1:])
+		a.want("a.log", "半分")
+		w.rotateCreate("a.log", "a.log.1")
+		w.write("a.log", wide(binary.BigEndian, "\ufeff三\n秘密\n🚀\n"))
+		a.want("a.log", "半分", "三", "🚀")
+		w.write("a.log.1", wide(binary.LittleEndian, "末"))
+		a.want("a.log", "半分", "三", "🚀", "末")
+		a.settled()
+		a.stop()
+		w.write("a.log", wide(binary.BigEndian, "四\n"))
+		a = w.start(decoding)
+		a.want("a.log", "四")
+	})
 }
 
 func TestMaskedTextIsPaidForAndGivenBack(t *testing.T) {

@@ -46,6 +46,9 @@ func SameWork(a, b Task) bool {
 
 func comparableForm(t Task) Task {
 	t.SetDefaults()
+	if t.InvalidText == InvalidTextReplace {
+		t.InvalidText = ""
+	}
 	if len(t.Paths) == 0 {
 		t.Paths = nil
 	}
@@ -60,6 +63,11 @@ func (Start) Values() []string { return []string{string(StartBeginning), string(
 
 // Values lists what long_lines can be.
 func (LongLine) Values() []string { return []string{string(LongLineCut), string(LongLineDrop)} }
+
+// Values lists what invalid_text can be.
+func (InvalidText) Values() []string {
+	return []string{string(InvalidTextReplace), string(InvalidTextRaw)}
+}
 
 // Values lists what key can be, save for leaving it out.
 func (Key) Values() []string { return []string{string(KeyHost), string(KeyPath)} }

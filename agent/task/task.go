@@ -34,6 +34,9 @@ type Task struct {
 	LongLines    LongLine `yaml:"long_lines,omitempty" json:"long_lines,omitempty"`
 	KeepCR       bool     `yaml:"keep_cr,omitempty" json:"keep_cr,omitempty"` // keep the \r of a line that ends in \r\n
 
+	Encoding    string      `yaml:"encoding,omitempty" json:"encoding,omitempty"`         // of the files' text; empty or utf-8: their bytes are sent as they are
+	InvalidText InvalidText `yaml:"invalid_text,omitempty" json:"invalid_text,omitempty"` // with an encoding
+
 	Filter *Filter `yaml:"filter,omitempty" json:"filter,omitempty"` // nil: every line is sent as it is
 
 	Key         Key         `yaml:"key,omitempty" json:"key,omitempty"`
@@ -58,6 +61,14 @@ type LongLine string
 const (
 	LongLineCut  LongLine = "cut"  // its first max_line_bytes are sent with a header that marks them (default)
 	LongLineDrop LongLine = "drop" // it is counted and left out
+)
+
+// InvalidText says what happens to what cannot be decoded.
+type InvalidText string
+
+const (
+	InvalidTextReplace InvalidText = "replace" // U+FFFD stands for it (default)
+	InvalidTextRaw     InvalidText = "raw"     // its record is sent as it stands in the file, with a header that names the encoding
 )
 
 // Key says which key a record gets.

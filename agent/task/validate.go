@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
+
+	"logferry/collector/frame"
 )
 
 // Bounds of max_line_bytes.
@@ -72,6 +74,7 @@ func (t Task) problems() Problems {
 	if t.MaxLineBytes < MinLineBytes || t.MaxLineBytes > LargestMaxBytes {
 		c.add("max_line_bytes", "%s is out of bounds; it must lie between %s and %s", t.MaxLineBytes, MinLineBytes, LargestMaxBytes)
 	}
+	c.encoding(t)
 	c.filter(t.Filter)
 	c.partition(t)
 	if ct := t.CreateTopic; ct != nil {
@@ -157,12 +160,25 @@ func (c *checker) words(t Task) {
 	}{
 		{"start", string(t.Start), t.Start.Values()},
 		{"long_lines", string(t.LongLines), t.LongLines.Values()},
+		{"invalid_text", string(t.InvalidText), append(t.InvalidText.Values(), "")},
 		{"partitioner", string(t.Partitioner), t.Partitioner.Values()},
 		{"key", string(t.Key), append(t.Key.Values(), string(KeyNone))},
 	} {
 		if !slices.Contains(w.allowed, w.value) {
 			c.add(w.key, "cannot be %q; use one of %s", w.value, strings.TrimSuffix(strings.Join(w.allowed, ", "), ", "))
 		}
+	}
+}
+
+func (c *checker) encoding(t Task) {
+	charset, known := frame.LookUp(t.Encoding)
+	switch {
+	case !known:
+		c.add("encoding", "%q is unknown; use one of %s", t.Encoding, strings.Join(frame.CharsetNames(), ", "))
+	case t.InvalidText == InvalidTextRaw && charset == nil:
+		c.add("invalid_text", "is used with an encoding other than utf-8 only; set that or remove invalid_text")
+	case t.InvalidText == InvalidTextRaw && t.Filter != nil && len(t.Filter.Mask) > 0:
+		c.add("invalid_text", "raw would send what filter.mask cannot read; use replace, or take the masks out")
 	}
 }
 

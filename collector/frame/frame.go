@@ -16,6 +16,7 @@ type Lines struct {
 	MaxBytes int  // longest record value; a longer line is cut or dropped
 	DropLong bool // drop longer lines instead of cutting them
 	KeepCR   bool // keep the \r of a line that ends in \r\n
+	Unit     Unit // what the text consists of; never ByMark when lines are cut
 }
 
 // Counts says what one call did to lines that are too long.
@@ -28,6 +29,9 @@ type Counts struct {
 // file, and appends them to dst as slices of buf. It returns the bytes
 // consumed: everything up to and with the last newline that was used.
 func (l Lines) Append(dst []record.Record, buf []byte, offset int64, max int) ([]record.Record, int, Counts) {
+	if l.Unit != Bytes {
+		return l.appendWide(dst, buf, offset, max)
+	}
 	var c Counts
 	n := 0
 	for len(dst) < max {
@@ -52,13 +56,38 @@ func (l Lines) Append(dst []record.Record, buf []byte, offset int64, max int) ([
 // bytes without the newline.
 func (l Lines) One(dst []record.Record, line []byte, offset int64, length int) ([]record.Record, Counts) {
 	var c Counts
+	if offset == 0 {
+		mark := l.Unit.mark(line)
+		if mark > 0 && mark == length {
+			return dst, c // nothing but the mark
+		}
+		line, offset, length = line[mark:], int64(mark), length-mark
+	}
 	return l.add(dst, line, offset, length, &c), c
 }
 
+// appendWide is Append for lines of pairs of bytes.
+func (l Lines) appendWide(dst []record.Record, buf []byte, offset int64, max int) (recs []record.Record, used int, c Counts) {
+	n := 0
+	if offset == 0 {
+		n = l.Unit.mark(buf)
+	}
+	for len(dst) < max {
+		begin, end := l.Unit.Newline(buf[n:], offset+int64(n))
+		if begin < 0 {
+			break
+		}
+		dst = l.add(dst, buf[n:n+begin], offset+int64(n), begin, &c)
+		n += end
+		used = n
+	}
+	return dst, used, c
+}
+
 func (l Lines) add(dst []record.Record, line []byte, offset int64, length int, c *Counts) []record.Record {
-	if length == len(line) && !l.KeepCR && length > 0 && line[length-1] == '\r' {
-		line = line[:length-1]
-		length--
+	if length == len(line) && !l.KeepCR {
+		line = l.Unit.trimCR(line)
+		length = len(line)
 	}
 	if length <= l.MaxBytes {
 		return append(dst, record.Record{Value: line, Offset: offset})
@@ -69,7 +98,7 @@ func (l Lines) add(dst []record.Record, line []byte, offset int64, length int, c
 	}
 	c.Cut++
 	return append(dst, record.Record{
-		Value:  line[:l.MaxBytes],
+		Value:  line[:min(len(line), l.MaxBytes)],
 		Offset: offset,
 		Extra: &record.Extra{Headers: []record.Header{{
 			Key: record.HeaderTruncated, Value: strconv.AppendInt(nil, int64(length), 10),

@@ -1,5 +1,6 @@
-// Package shape decides which records are sent, and with which text: filters
-// leave records out, masks replace what must not leave the host.
+// Package shape decides which records are sent, and with which text: they are
+// decoded to UTF-8, filters leave some out, masks replace what must not leave
+// the host.
 //
 // It works on records that were cut already and keeps nothing between calls.
 // A record that is not changed costs no copy.
@@ -10,18 +11,23 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"unicode/utf8"
 
+	"logferry/collector/frame"
 	"logferry/internal/record"
 )
 
 // Config says what to leave out and what to replace. All patterns are RE2.
 type Config struct {
+	Charset *frame.Charset // what the records are decoded from; nil: they are UTF-8, or nobody cares
+	Raw     bool           // a record that cannot be decoded stays as it is, and gets a header; otherwise U+FFFD stands for what cannot
+
 	Include   []string // a record must match one of them; none: all do
 	Exclude   []string // a record that matches one of them is left out
 	DropEmpty bool     // leave out records of white space alone
 	Mask      []Mask   // applied in their order to what is left
 
-	MaxBytes int  // longest value; one that masks have made longer is cut or dropped
+	MaxBytes int  // longest value; one that decoding or masks have made longer is cut or dropped
 	DropLong bool // drop it instead of cutting it
 }
 
@@ -34,12 +40,15 @@ type Mask struct {
 // Counts says what one call did.
 type Counts struct {
 	Include, Exclude, Empty int // left out: matched no include, matched an exclude, empty
+	Undecodable             int // records of which something could not be decoded
 	Masked                  int // records in which something was replaced
-	Cut, Dropped            int // longer than the bound after masking
+	Cut, Dropped            int // longer than the bound after decoding or masking
 }
 
 // Shape is a Config made ready. It may be used from several goroutines.
 type Shape struct {
+	charset          *frame.Charset
+	raw              bool
 	include, exclude []matcher
 	dropEmpty        bool
 	masks            []mask
@@ -49,7 +58,7 @@ type Shape struct {
 
 // New compiles cfg. It returns nil for one that leaves everything as it is.
 func New(cfg Config) (*Shape, error) {
-	s := &Shape{dropEmpty: cfg.DropEmpty, maxBytes: cfg.MaxBytes, dropLong: cfg.DropLong}
+	s := &Shape{charset: cfg.Charset, raw: cfg.Raw, dropEmpty: cfg.DropEmpty, maxBytes: cfg.MaxBytes, dropLong: cfg.DropLong}
 	var err error
 	if s.include, err = matchers(cfg.Include); err != nil {
 		return nil, fmt.Errorf("include: %w", err)
@@ -64,7 +73,7 @@ func New(cfg Config) (*Shape, error) {
 		}
 		s.masks = append(s.masks, mask{re: re, replace: []byte(m.Replace), plain: !bytes.Contains([]byte(m.Replace), []byte("$"))})
 	}
-	if len(s.include)+len(s.exclude)+len(s.masks) == 0 && !s.dropEmpty {
+	if len(s.include)+len(s.exclude)+len(s.masks) == 0 && !s.dropEmpty && s.charset == nil {
 		return nil, nil
 	}
 	return s, nil
@@ -95,13 +104,17 @@ func (s *Shape) Judge(value []byte) (why Reason, pattern string) {
 	return Kept, ""
 }
 
-// Apply leaves out and replaces, in the array of recs. Values that it makes
-// stand in space, and are good until that is reset.
-func (s *Shape) Apply(recs []record.Record, space *Space) ([]record.Record, Counts) {
+// Apply decodes, leaves out and replaces, in the array of recs, which were cut
+// from a file of this unit. Values that it makes stand in space, and are good
+// until that is reset.
+func (s *Shape) Apply(recs []record.Record, unit frame.Unit, space *Space) ([]record.Record, Counts) {
 	var c Counts
 	out := recs[:0]
 	for i := range recs {
 		r := recs[i]
+		if s.charset != nil && !s.charset.Same(r.Value) {
+			s.decode(&r, unit, space, &c)
+		}
 		why, _ := s.Judge(r.Value)
 		switch why {
 		case Include:
@@ -114,7 +127,8 @@ func (s *Shape) Apply(recs []record.Record, space *Space) ([]record.Record, Coun
 			c.Empty++
 			continue
 		}
-		if len(s.masks) > 0 && !s.mask(&r, space, &c) {
+		whole := len(s.masks) == 0 || s.mask(&r, space, &c)
+		if (!whole || len(r.Value) > s.maxBytes) && !s.bound(&r, len(recs[i].Value), &c) {
 			continue
 		}
 		out = append(out, r)
@@ -123,13 +137,27 @@ func (s *Shape) Apply(recs []record.Record, space *Space) ([]record.Record, Coun
 	return out, c
 }
 
+// decode makes r.Value UTF-8.
+func (s *Shape) decode(r *record.Record, unit frame.Unit, space *Space, c *Counts) {
+	text, whole := s.charset.Append(space.open(len(r.Value)*3/2), r.Value, unit, r.Extra.Has(record.HeaderTruncated))
+	if !whole {
+		c.Undecodable++
+		if s.raw {
+			r.Extra = r.Extra.With(record.HeaderEncoding, []byte(s.charset.Name()))
+			return
+		}
+	}
+	r.Value = space.close(text)
+}
+
 // cutMargin is how much of its end a record loses that was cut before it was
 // masked: a secret that began there was not seen whole, and so not recognised.
 const cutMargin = 1 << 10
 
-// mask replaces in r. It returns false when r is to be dropped.
-func (s *Shape) mask(r *record.Record, space *Space, c *Counts) bool {
-	value, changed, whole := r.Value, false, true
+// mask replaces in r. whole is false when it did not come to the end.
+func (s *Shape) mask(r *record.Record, space *Space, c *Counts) (whole bool) {
+	value, changed := r.Value, false
+	whole = true
 	for i := range s.masks {
 		next, found, all := s.masks[i].apply(value, s.maxBytes, space)
 		value, changed, whole = next, changed || found, whole && all
@@ -137,19 +165,29 @@ func (s *Shape) mask(r *record.Record, space *Space, c *Counts) bool {
 	if changed {
 		c.Masked++
 	}
-	switch {
-	case r.Extra.Has(record.HeaderTruncated):
+	if r.Extra.Has(record.HeaderTruncated) {
 		value = value[:len(value)-min(cutMargin, len(value)/2)]
-	case !whole || len(value) > s.maxBytes:
+	}
+	r.Value = value
+	return whole
+}
+
+// bound cuts r, which had this length before, or marks what is cut already.
+// It returns false when r is to be dropped.
+func (s *Shape) bound(r *record.Record, length int, c *Counts) bool {
+	if !r.Extra.Has(record.HeaderTruncated) {
 		if s.dropLong {
 			c.Dropped++
 			return false
 		}
 		c.Cut++
-		r.Extra = r.Extra.With(record.HeaderTruncated, strconv.AppendInt(nil, int64(len(r.Value)), 10))
+		r.Extra = r.Extra.With(record.HeaderTruncated, strconv.AppendInt(nil, int64(length), 10))
 	}
-	value = value[:min(len(value), s.maxBytes)]
-	r.Value = value
+	n := min(len(r.Value), s.maxBytes)
+	for back := 0; n > 0 && n < len(r.Value) && back < utf8.UTFMax && !utf8.RuneStart(r.Value[n]); back++ {
+		n--
+	}
+	r.Value = r.Value[:n]
 	return true
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"logferry/collector/frame"
 	"logferry/internal/record"
 )
 
@@ -47,7 +48,7 @@ func TestFiltersLeaveOutAndCountByReason(t *testing.T) {
 			s, err := New(c.cfg)
 			require.NoError(t, err)
 			var space Space
-			recs, counts := s.Apply(recordsOf(lines...), &space)
+			recs, counts := s.Apply(recordsOf(lines...), frame.Bytes, &space)
 			require.Equal(t, c.want, textOf(recs))
 			require.Equal(t, c.count, counts)
 			require.Zero(t, space.Held(), "filters copy nothing")
@@ -58,7 +59,7 @@ func TestFiltersLeaveOutAndCountByReason(t *testing.T) {
 func TestWhatIsKeptKeepsItsOffset(t *testing.T) {
 	s, err := New(Config{Exclude: []string{"b"}, MaxBytes: 10})
 	require.NoError(t, err)
-	recs, _ := s.Apply(recordsOf("a", "b", "c"), &Space{})
+	recs, _ := s.Apply(recordsOf("a", "b", "c"), frame.Bytes, &Space{})
 	require.Equal(t, []int64{0, 200}, []int64{recs[0].Offset, recs[1].Offset})
 }
 
@@ -72,7 +73,7 @@ func TestMasksReplaceAndCopyOnlyWhatMatches(t *testing.T) {
 	in := recordsOf("user=a password=secret x", "nothing to hide", "card 4111111111111111 password=p token", "")
 	plain := &in[1].Value[0]
 	var space Space
-	recs, counts := s.Apply(in, &space)
+	recs, counts := s.Apply(in, frame.Bytes, &space)
 	require.Equal(t, []string{"user=a password=*** x", "nothing to hide", "card ************1111 password=*** ", ""}, textOf(recs))
 	require.Equal(t, Counts{Masked: 2}, counts)
 	require.Same(t, plain, &recs[1].Value[0])
@@ -82,7 +83,7 @@ func TestMasksReplaceAndCopyOnlyWhatMatches(t *testing.T) {
 func TestFiltersSeeTheTextBeforeItIsMasked(t *testing.T) {
 	s, err := New(Config{MaxBytes: 1000, Include: []string{"secret"}, Mask: []Mask{{"secret", "***"}}})
 	require.NoError(t, err)
-	recs, _ := s.Apply(recordsOf("a secret", "none"), &Space{})
+	recs, _ := s.Apply(recordsOf("a secret", "none"), frame.Bytes, &Space{})
 	require.Equal(t, []string{"a ***"}, textOf(recs))
 }
 
@@ -91,7 +92,7 @@ func TestAMaskCannotMakeARecordLongerThanTheBound(t *testing.T) {
 	for _, drop := range []bool{false, true} {
 		s, err := New(Config{MaxBytes: 100, DropLong: drop, Mask: []Mask{{"a", strings.Repeat("x", 50)}}})
 		require.NoError(t, err)
-		recs, counts := s.Apply(recordsOf(line), &Space{})
+		recs, counts := s.Apply(recordsOf(line), frame.Bytes, &Space{})
 		if drop {
 			require.Empty(t, recs)
 			require.Equal(t, Counts{Masked: 1, Dropped: 1}, counts)
@@ -106,7 +107,7 @@ func TestAMaskCannotMakeARecordLongerThanTheBound(t *testing.T) {
 func TestALineOfNothingButSecretsIsMaskedInBoundedMemoryAndMarked(t *testing.T) {
 	s, err := New(Config{MaxBytes: 1 << 20, Mask: []Mask{{`s(e)c`, "$1"}}})
 	require.NoError(t, err)
-	recs, counts := s.Apply(recordsOf(strings.Repeat("sec", 100_000)), &Space{})
+	recs, counts := s.Apply(recordsOf(strings.Repeat("sec", 100_000)), frame.Bytes, &Space{})
 	require.Equal(t, Counts{Masked: 1, Cut: 1}, counts)
 	require.Equal(t, strings.Repeat("e", maxMatches), string(recs[0].Value))
 	require.Equal(t, "300000", string(recs[0].Extra.Headers[0].Value))
@@ -118,7 +119,7 @@ func TestASecretAtTheEndOfACutLineIsNotSentInPart(t *testing.T) {
 	line := strings.Repeat("x ", 1995) + "4111111111"
 	in := recordsOf(line)
 	in[0].Extra = in[0].Extra.With(record.HeaderTruncated, []byte("9999"))
-	recs, _ := s.Apply(in, &Space{})
+	recs, _ := s.Apply(in, frame.Bytes, &Space{})
 	require.Equal(t, strings.Repeat("x ", 1995)[:4000-cutMargin], string(recs[0].Value))
 	require.Len(t, recs[0].Extra.Headers, 1)
 }
@@ -133,7 +134,7 @@ func TestValuesInASpaceStayApart(t *testing.T) {
 			text := fmt.Sprintf("%d %s", i, strings.Repeat("#.", i%50))
 			in, want = append(in, text), append(want, strings.ReplaceAll(text, "#", "sixteen letters."))
 		}
-		recs, _ := s.Apply(recordsOf(in...), &space)
+		recs, _ := s.Apply(recordsOf(in...), frame.Bytes, &space)
 		require.Equal(t, want, textOf(recs))
 		total := 0
 		for _, r := range recs {
@@ -158,7 +159,7 @@ func TestFiltersAllocateNothingForALine(t *testing.T) {
 	require.NoError(t, err)
 	recs := recordsOf("GET /a 200", "an other line", "DEBUG it")
 	work, space := make([]record.Record, 0, 3), Space{}
-	require.Zero(t, testing.AllocsPerRun(100, func() { work, _ = s.Apply(append(work[:0], recs...), &space) }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { work, _ = s.Apply(append(work[:0], recs...), frame.Bytes, &space) }))
 }
 
 // What is masked holds no match of a mask that replaces with nothing of its own.
@@ -177,7 +178,7 @@ func FuzzMask(f *testing.F) {
 			line = line[:bound]
 		}
 		in := bytes.Clone(line)
-		recs, c := s[bound].Apply([]record.Record{{Value: line}}, &Space{})
+		recs, c := s[bound].Apply([]record.Record{{Value: line}}, frame.Bytes, &Space{})
 		require.Equal(t, in, line, "the block is not written to")
 		require.Len(t, recs, 1)
 		require.LessOrEqual(t, len(recs[0].Value), int(bound))

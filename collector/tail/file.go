@@ -9,7 +9,6 @@
 package tail
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -447,6 +446,13 @@ func (f *File) SeekToLastLine() error {
 func (f *File) lastLine(end, most int64) (int64, error) {
 	const step = 4 << 10
 	var buf [step]byte
+	lines, err := f.lines()
+	if err != nil {
+		return 0, err
+	}
+	if lines.Unit != frame.Bytes {
+		end -= end % 2
+	}
 	for at := end; end-at < most; {
 		n := min(at, step)
 		at -= n
@@ -454,8 +460,8 @@ func (f *File) lastLine(end, most int64) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if i := bytes.LastIndexByte(buf[:m], '\n'); i >= 0 {
-			return at + int64(i) + 1, nil
+		if i := lines.Unit.LastNewline(buf[:m], at); i >= 0 {
+			return at + int64(i), nil
 		}
 		if at == 0 {
 			return 0, nil

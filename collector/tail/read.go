@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"logferry/collector/frame"
 	"logferry/collector/shape"
 	"logferry/internal/record"
 )
@@ -64,7 +65,7 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 	if want += guard; want-guard <= BlockBytes {
 		want = min(want, BlockBytes)
 	}
-	want = min(classSize(want), max(BlockBytes, classSize(f.deps.Frame.MaxBytes+2+guardBytes)))
+	want = min(classSize(want), max(BlockBytes, classSize(f.deps.Frame.MaxBytes+newlineBytes+guardBytes)))
 	if err := f.deps.Budget.Acquire(ctx, want); err != nil {
 		return nil, false, err
 	}
@@ -90,10 +91,15 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 	}
 	f.full = n == want
 	n -= guard
-	recs, used, counts := f.deps.Frame.Append(blk.Records[:0], blk.data[guard:guard+n], f.off, maxRecords)
+	lines, err := f.lines()
+	if err != nil {
+		f.drop(blk, want)
+		return nil, false, err
+	}
+	recs, used, counts := lines.Append(blk.Records[:0], blk.data[guard:guard+n], f.off, maxRecords)
 	blk.Records = recs
 	f.deps.Long(counts.Cut, counts.Dropped)
-	f.shape(blk)
+	f.shape(blk, lines.Unit)
 	if used == 0 {
 		f.scan = max(f.scan, f.off+int64(n))
 		f.drop(blk, want)
@@ -108,6 +114,24 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 		f.scan, f.full = f.off, true
 	}
 	return f.emit(blk, start, want), false, nil
+}
+
+// newlineBytes is the most that stands behind a line: \r\n in pairs of bytes.
+const newlineBytes = 4
+
+// lines is how this file is cut.
+func (f *File) lines() (frame.Lines, error) {
+	l := f.deps.Frame
+	if l.Unit != frame.ByMark {
+		return l, nil
+	}
+	var head [2]byte
+	n, err := f.preadFull(head[:], 0)
+	if err != nil {
+		return l, fmt.Errorf("read the byte order mark of %s: %w", f.path, err)
+	}
+	l.Unit, _ = l.Unit.Of(head[:n])
+	return l, nil
 }
 
 // guardBytes is how much before the read offset is compared at each read.
@@ -149,20 +173,28 @@ func (f *File) readLong(ctx context.Context) (*record.Batch, error) {
 	}
 	scratch := f.deps.Pool.get(BlockBytes)
 	defer f.drop(scratch, BlockBytes)
+	lines, err := f.lines()
+	if err != nil {
+		return nil, err
+	}
 	for ctx.Err() == nil {
-		n, err := f.pread(scratch.data[:BlockBytes], f.scan)
+		at := f.scan
+		if lines.Unit != frame.Bytes {
+			at -= at % 2 // half a newline may stand before it
+		}
+		n, err := f.pread(scratch.data[:BlockBytes], at)
 		if err != nil {
 			return nil, fmt.Errorf("read %s at offset %d: %w", f.path, f.scan, err)
 		}
-		if i := bytes.IndexByte(scratch.data[:n], '\n'); i >= 0 {
+		if begin, end := lines.Unit.Newline(scratch.data[:n], at); begin >= 0 {
 			f.full = true
-			return f.one(f.scan+int64(i), f.scan+int64(i)+1)
+			return f.one(at+int64(begin), at+int64(end))
 		}
-		f.scan += int64(n)
-		if n == 0 {
+		if at+int64(n) <= f.scan {
 			f.full = false
 			return nil, nil
 		}
+		f.scan = at + int64(n)
 	}
 	return nil, ctx.Err()
 }
@@ -184,7 +216,11 @@ func (f *File) Final(ctx context.Context) (*record.Batch, error) {
 // are charged without waiting: the caller may hold a part of the budget.
 func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
 	length := int(lineEnd - f.off)
-	want := min(length, f.deps.Frame.MaxBytes+1)
+	want := min(length, f.deps.Frame.MaxBytes+newlineBytes/2)
+	lines, err := f.lines()
+	if err != nil {
+		return nil, err
+	}
 	size := classSize(want)
 	f.deps.Budget.Charge(size)
 	blk := f.deps.Pool.get(want)
@@ -196,10 +232,10 @@ func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
 		f.drop(blk, size)
 		return nil, fmt.Errorf("read %s at offset %d: %w", f.path, f.off, err)
 	}
-	recs, counts := f.deps.Frame.One(blk.Records[:0], blk.data[:want], f.off, length)
+	recs, counts := lines.One(blk.Records[:0], blk.data[:want], f.off, length)
 	blk.Records = recs
 	f.deps.Long(counts.Cut, counts.Dropped)
-	f.shape(blk)
+	f.shape(blk, lines.Unit)
 	start := f.off
 	f.off, f.scan = next, next
 	f.loadGuard()
@@ -207,12 +243,12 @@ func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
 }
 
 // shape leaves out and replaces what the task wants, once a batch is cut.
-func (f *File) shape(blk *block) {
+func (f *File) shape(blk *block, unit frame.Unit) {
 	if f.deps.Shape == nil || len(blk.Records) == 0 {
 		return
 	}
 	var counts shape.Counts
-	blk.Records, counts = f.deps.Shape.Apply(blk.Records, &blk.space)
+	blk.Records, counts = f.deps.Shape.Apply(blk.Records, unit, &blk.space)
 	f.deps.Shaped(counts)
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"logferry/collector/checkpoint"
 	"logferry/collector/frame"
+	"logferry/collector/shape"
 	"logferry/internal/record"
 )
 
@@ -44,6 +45,17 @@ type desk struct {
 	budget       *counting
 	store        *checkpoint.Store
 	cut, dropped int
+	shaped       []shape.Counts
+}
+
+// undecodable lists how many records could not be decoded, by batch that had any.
+func (d *desk) undecodable() (list []int) {
+	for _, c := range d.shaped {
+		if c.Undecodable > 0 {
+			list = append(list, c.Undecodable)
+		}
+	}
+	return list
 }
 
 func newDesk(t testing.TB, lines frame.Lines) *desk {

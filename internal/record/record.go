@@ -73,6 +73,10 @@ func (e *Extra) With(header string, value []byte) *Extra {
 // the full length of the line in bytes, in decimal.
 const HeaderTruncated = "logferry.truncated"
 
+// HeaderEncoding marks a record that could not be decoded and was left as it
+// is in its file. Its value is the name of the encoding that it should be in.
+const HeaderEncoding = "logferry.encoding"
+
 // Batch is a run of whole records from one file, in file order.
 //
 // Ownership: the collector fills a batch and hands it over with its send on
