@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"logferry/agent/task"
@@ -99,6 +101,9 @@ func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, erro
 		MaxLineBytes: int(t.MaxLineBytes), DropLong: t.LongLines == task.LongLineDrop, KeepCR: t.KeepCR,
 		Unit: charset.Unit(), Shape: shaped, RecordOverhead: kafka.RecordOverhead,
 	}
+	if cfg.Groups, cfg.GroupQuiet, err = groups(t, charset); err != nil {
+		return collector.Config{}, fmt.Errorf("multiline: %w", err)
+	}
 	if remote {
 		cfg.Allow = func(resolved string) error {
 			if r.allow.Contains(resolved) {
@@ -108,6 +113,30 @@ func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, erro
 		}
 	}
 	return cfg, nil
+}
+
+// groups says which lines of a task's files are one record.
+func groups(t task.Task, charset *frame.Charset) (g *frame.Groups, quiet time.Duration, err error) {
+	m := t.Multiline
+	if m == nil {
+		return nil, 0, nil
+	}
+	g = &frame.Groups{
+		Continue: frame.Preset(m.Preset), Charset: charset,
+		MaxLines: cmp.Or(m.MaxLines, task.DefaultMultilineLines), MaxBytes: int(cmp.Or(m.MaxBytes, t.MaxLineBytes)),
+	}
+	for _, p := range []struct {
+		pattern string
+		to      **regexp.Regexp
+	}{{m.Start, &g.Start}, {m.Continue, &g.Continue}, {m.End, &g.End}} {
+		if p.pattern == "" {
+			continue
+		}
+		if *p.to, err = regexp.Compile(p.pattern); err != nil {
+			return nil, 0, err
+		}
+	}
+	return g, cmp.Or(m.Timeout, task.DefaultMultilineTimeout), nil
 }
 
 func shapeConfig(t task.Task, charset *frame.Charset) shape.Config {

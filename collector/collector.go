@@ -121,8 +121,8 @@ func New(cfg Config, deps Deps) *Collector {
 		short:   shortage{waiting: map[*stream]bool{}},
 	}
 	c.tail = &tail.Deps{
-		Frame: frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR, Unit: cfg.Unit},
-		Shape: cfg.Shape, Shaped: c.metrics.shaped,
+		Frame:  frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR, Unit: cfg.Unit},
+		Groups: cfg.Groups, Quiet: cfg.GroupQuiet, Shape: cfg.Shape, Shaped: c.metrics.shaped,
 		FS: deps.FS, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
 		RecordOverhead: cfg.RecordOverhead, Allow: cfg.Allow, Ending: c.ending,
 		Read: func(b *record.Batch, raw int) {

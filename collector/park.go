@@ -39,7 +39,7 @@ func (s *stream) park(failed error) bool {
 // close_inactive.
 func (s *stream) closeQuiet() {
 	f := s.currentFile()
-	if f == nil || !f.IsOpen() || !f.Idle() {
+	if f == nil || !f.IsOpen() || !f.Idle() || f.GroupOpen() {
 		return
 	}
 	if time.Since(s.active) >= s.c.cfg.CloseInactive {
@@ -122,7 +122,11 @@ func (s *stream) setTimerLocked(failed error) {
 		}
 	case f != nil && f.IsOpen():
 		d = dueIn(s.active, s.c.cfg.CloseInactive)
-	default:
+	}
+	if due := s.groupDue(); failed == nil && due > 0 && (d == 0 || due < d) {
+		d = due
+	}
+	if d == 0 {
 		return
 	}
 	if s.timer == nil {
@@ -162,6 +166,9 @@ func (s *stream) changedLocked() bool {
 			return true
 		}
 	}
+	if s.waiting() {
+		return false
+	}
 	f := s.currentFile()
 	if f == nil {
 		return s.nextReady()
@@ -179,7 +186,7 @@ func (s *stream) closeParked() bool {
 		return false
 	}
 	f := s.currentFile()
-	if f == nil || !f.IsOpen() || !f.Idle() {
+	if f == nil || !f.IsOpen() || !f.Idle() || f.GroupOpen() {
 		return false
 	}
 	f.Close()

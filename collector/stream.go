@@ -60,6 +60,7 @@ type stream struct {
 	cutAt        time.Time       // when the current file was truncated, until its first line is read
 	lookedBehind bool            // copies were searched for since the stream woke
 	failures     int             // tries in a row that failed
+	groupUntil   time.Time       // how long the open group of the first file keeps the next one waiting; zero: it does not
 	unpacking    *tail.File      // the compressed file that is read in a slot
 	unsent       []*record.Batch // read in a turn that was interrupted
 	awaited      bool            // the first look waits for it; guarded by the collector's mu
@@ -226,6 +227,9 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 			return sent, err
 		}
 	}
+	if busy, wait := s.waitsForGroup(f); busy || wait {
+		return busy, nil
+	}
 	if len(s.queue) > 1 || !s.current {
 		s.rotateOut(f)
 		return true, nil
@@ -240,7 +244,7 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 // It reports whether the next one may be read: not when its first line is not
 // there yet, as it may come at this moment, behind late lines that nobody looked for.
 func (s *stream) lateFirst(ctx context.Context, f *tail.File) bool {
-	if f.Offset() > 0 || len(s.late) == 0 {
+	if f.Offset() > 0 || f.GroupOpen() || len(s.late) == 0 {
 		return true
 	}
 	if !f.Grown() {

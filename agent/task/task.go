@@ -37,6 +37,8 @@ type Task struct {
 	Encoding    string      `yaml:"encoding,omitempty" json:"encoding,omitempty"`         // of the files' text; empty or utf-8: their bytes are sent as they are
 	InvalidText InvalidText `yaml:"invalid_text,omitempty" json:"invalid_text,omitempty"` // with an encoding
 
+	Multiline *Multiline `yaml:"multiline,omitempty" json:"multiline,omitempty"` // nil: each line is a record
+
 	Filter *Filter `yaml:"filter,omitempty" json:"filter,omitempty"` // nil: every line is sent as it is
 
 	Key         Key         `yaml:"key,omitempty" json:"key,omitempty"`

@@ -75,6 +75,7 @@ func (t Task) problems() Problems {
 		c.add("max_line_bytes", "%s is out of bounds; it must lie between %s and %s", t.MaxLineBytes, MinLineBytes, LargestMaxBytes)
 	}
 	c.encoding(t)
+	c.multiline(t)
 	c.filter(t.Filter)
 	c.partition(t)
 	if ct := t.CreateTopic; ct != nil {

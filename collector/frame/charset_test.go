@@ -2,6 +2,7 @@ package frame
 
 import (
 	"bytes"
+	"regexp"
 	"testing"
 	"unicode/utf8"
 
@@ -103,4 +104,45 @@ func plain(recs []record.Record) (list []string) {
 		list = append(list, string(r.Value)+"@"+string(rune(r.Offset)))
 	}
 	return list
+}
+
+// Read whole or in two reads at any place, the groups are the same, and they
+// hold every byte once.
+func FuzzGroups(f *testing.F) {
+	f.Add(uint8(0), []byte("a\n b\nc\r\n d\nend\nf\n"), uint8(2), uint8(9), uint8(3))
+	f.Add(uint8(1), []byte("\xff\xfea\x00\n\x00 \x00\n\x00\x0a\x0a\n\x00"), uint8(3), uint8(9), uint8(2))
+	f.Add(uint8(2), []byte("\xfe\xff\x00a\x00\r\x00\n\x00 \x00\n"), uint8(5), uint8(2), uint8(9))
+	start, cont, end := regexp.MustCompile(`^[A-Z]`), regexp.MustCompile(`^ `), regexp.MustCompile(`end$`)
+	f.Fuzz(func(t *testing.T, kind uint8, data []byte, split, bound, lines uint8) {
+		l := Lines{MaxBytes: int(bound) + 2, Unit: Unit(kind % 3), KeepCR: true}
+		g := &Groups{MaxLines: int(lines%8) + 1, MaxBytes: int(bound) + 1}
+		if kind&4 != 0 {
+			g.Start = start
+		}
+		if kind&8 != 0 {
+			g.Continue = cont
+		}
+		if kind&16 != 0 {
+			g.End = end
+		}
+		all := func(recs []record.Record, from int) ([]record.Record, int) {
+			recs, used, _, _ := l.AppendGroups(g, recs, data[from:], int64(from), 1<<20, true)
+			return recs, from + used
+		}
+		want, used := all(nil, 0)
+		got, first, _, _ := l.AppendGroups(g, nil, data[:min(int(split), len(data))], 0, 1<<20, false)
+		got, again := all(got, first)
+		require.Equal(t, used, again)
+		require.Equal(t, plain(want), plain(got))
+		for i := range want { // a record ends where the next begins
+			end := int64(used)
+			if i+1 < len(want) {
+				end = want[i+1].Offset
+			}
+			length := len(want[i].Value)
+			if want[i].Extra == nil {
+				require.Equal(t, end, want[i].Offset+int64(length)+int64(max(1, 2*min(int(l.Unit), 1))))
+			}
+		}
+	})
 }

@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/simplifiedchinese"
+	"golang.org/x/text/encoding/unicode"
 
 	"logferry/collector/frame"
 	"logferry/collector/shape"
@@ -112,7 +115,7 @@ func TestAnEncodedFileIsReadWholeOverManyBlocks(t *testing.T) {
 		const times = 400 // several blocks
 		write(t, p, string(data[:mark])+strings.Repeat(string(data[mark:]), times))
 		got := readAll(t, d.open(t, p))
-		require.Len(t, got, times*len(want))
+		require.Equal(t, times*len(want), len(got))
 		for i := range got {
 			require.Equal(t, want[i%len(want)], got[i])
 		}
@@ -210,4 +213,15 @@ func TestAFileOfPairsBeginsBehindItsLastNewline(t *testing.T) {
 		write(t, p, "b\x00\n")
 		require.Equal(t, []string{"ab"}, readAll(t, f))
 	}
+}
+
+// encode is text in an encoding.
+func encode(t testing.TB, name, text string) string {
+	t.Helper()
+	enc := map[string]encoding.Encoding{
+		"gbk": simplifiedchinese.GBK, "utf-16le": unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM),
+	}[name]
+	out, err := enc.NewEncoder().String(text)
+	require.NoError(t, err)
+	return out
 }

@@ -49,8 +49,10 @@ var (
 // any goroutine and must not block.
 type Deps struct {
 	Frame  frame.Lines
-	Shape  *shape.Shape // nil: every record is sent as it was cut
-	FS     FS           // nil: Kernel
+	Groups *frame.Groups // nil: a record is one line
+	Quiet  time.Duration // how long a file must be quiet until its last group is complete
+	Shape  *shape.Shape  // nil: every record is sent as it was cut
+	FS     FS            // nil: Kernel
 	Pool   *Pool
 	Budget Budget
 	Store  *checkpoint.Store
@@ -88,6 +90,10 @@ type File struct {
 	guard   []byte // the bytes just before off, to notice a file that was rewritten
 	suspect bool   // look at the guard even if the size is the same
 	full    bool   // the last read filled its block: more is there without asking
+
+	grouping bool      // whole lines stand in [off, scan) that wait for what comes behind them
+	ending   bool      // they are to wait no longer
+	grown    time.Time // when grouping was last found to be longer, and before when it was found
 
 	mu      sync.Mutex // guards what follows
 	fd      int        // -1 while closed
@@ -255,7 +261,7 @@ func (f *File) Birth() int64 { return f.birth }
 // SeekTo makes off both the read and the committed offset. Only before the
 // first Read, or after Reset.
 func (f *File) SeekTo(off int64) {
-	f.off, f.scan, f.full = off, off, false
+	f.off, f.scan, f.full, f.grouping = off, off, false, false
 	f.loadGuard()
 	f.mu.Lock()
 	f.tracker = checkpoint.NewTracker(off)
@@ -323,7 +329,7 @@ func (f *File) GiveUp() (bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stale, f.full, f.given = false, false, true
-	f.size, f.scan = f.off, f.off
+	f.size, f.scan, f.grouping = f.off, f.off, false
 	return max(size-f.off, 0)
 }
 

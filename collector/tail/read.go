@@ -20,11 +20,14 @@ import (
 func (f *File) Read(ctx context.Context) (*record.Batch, error) {
 	for {
 		want, err := f.blockSize()
+		if err == nil && want == 0 && f.grouping && f.GroupDue() <= 0 {
+			return f.endGroup(ctx)
+		}
 		if err != nil || want == 0 {
 			f.settle()
 			return nil, err
 		}
-		if f.scan-f.off > int64(f.deps.Frame.MaxBytes) {
+		if !f.grouping && f.scan-f.off > int64(f.deps.Frame.MaxBytes) {
 			return f.readLong(ctx)
 		}
 		b, again, err := f.readBlock(ctx, want)
@@ -96,7 +99,7 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 		f.drop(blk, want)
 		return nil, false, err
 	}
-	recs, used, counts := lines.Append(blk.Records[:0], blk.data[guard:guard+n], f.off, maxRecords)
+	recs, used, counts := f.cut(lines, blk.Records[:0], blk.data[guard:guard+n])
 	blk.Records = recs
 	f.deps.Long(counts.Cut, counts.Dropped)
 	f.shape(blk, lines.Unit)
@@ -208,6 +211,9 @@ func (f *File) Final(ctx context.Context) (*record.Batch, error) {
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if f.grouping {
+		return f.endGroup(ctx)
 	}
 	return f.one(size, size)
 }

@@ -1,0 +1,50 @@
+package tail
+
+import (
+	"context"
+	"time"
+
+	"logferry/collector/frame"
+	"logferry/internal/record"
+)
+
+// A group of lines that may go on is left in the file, as a line without its
+// newline is: the read offset stays before it, and it is read again with what
+// has come behind it. That nothing comes for a while is what ends it.
+
+// cut makes records of a block that stands at the read offset.
+func (f *File) cut(lines frame.Lines, dst []record.Record, block []byte) ([]record.Record, int, frame.Counts) {
+	if f.deps.Groups == nil {
+		return lines.Append(dst, block, f.off, maxRecords)
+	}
+	end := f.off + int64(len(block))
+	final := f.ending && end == f.scan // what has come in between may belong to it
+	recs, used, open, counts := lines.AppendGroups(f.deps.Groups, dst, block, f.off, maxRecords, final)
+	if open && (!f.grouping || used > 0 || end > f.scan) {
+		f.grown = time.Now()
+	}
+	f.grouping = open
+	return recs, used, counts
+}
+
+// GroupOpen reports whether whole lines wait for what comes behind them. Only
+// the reader may ask, or whoever holds the lock of a file that nobody reads.
+func (f *File) GroupOpen() bool { return f.grouping }
+
+// GroupDue is how long an open group still waits; 0 or less when the next Read
+// ends it.
+func (f *File) GroupDue() time.Duration {
+	if f.packed != nil {
+		return 0 // nobody writes to it
+	}
+	return f.deps.Quiet - time.Since(f.grown)
+}
+
+// endGroup returns the lines that have waited as the last record for now; nil
+// when more has come.
+func (f *File) endGroup(ctx context.Context) (*record.Batch, error) {
+	f.ending = true
+	defer func() { f.ending = false }()
+	b, _, err := f.readBlock(ctx, int(f.scan-f.off))
+	return b, err
+}
