@@ -1,21 +1,17 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"logferry/agent/task"
 	"logferry/collector"
 	"logferry/collector/checkpoint"
-	"logferry/collector/frame"
-	"logferry/collector/shape"
 	"logferry/collector/tail"
 	"logferry/collector/watch"
 	"logferry/internal/record"
@@ -86,23 +82,14 @@ func newPipeline(r *rooms, t task.Task, remote bool) (*pipeline, error) {
 }
 
 func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, error) {
-	charset, known := frame.LookUp(t.Encoding)
-	if !known {
-		return collector.Config{}, fmt.Errorf("encoding %q is unknown", t.Encoding)
-	}
-	shaped, err := shape.New(shapeConfig(t, charset))
-	if err != nil {
-		return collector.Config{}, fmt.Errorf("filter: %w", err)
-	}
 	cfg := collector.Config{
 		Task: t.Name, Host: r.cfg.ID, Paths: t.Paths, Exclude: t.Exclude,
 		StartEnd: t.Start == task.StartEnd, IgnoreOlder: t.IgnoreOlder, CloseInactive: t.CloseInactive,
 		RotateWait: t.RotateWait, Poll: t.Poll, PollInterval: t.PollInterval, Reconcile: r.cfg.ReconcileInterval,
-		MaxLineBytes: int(t.MaxLineBytes), DropLong: t.LongLines == task.LongLineDrop, KeepCR: t.KeepCR,
-		Unit: charset.Unit(), Shape: shaped, RecordOverhead: kafka.RecordOverhead,
+		RecordOverhead: kafka.RecordOverhead,
 	}
-	if cfg.Groups, cfg.GroupQuiet, err = groups(t, charset); err != nil {
-		return collector.Config{}, fmt.Errorf("multiline: %w", err)
+	if err := setFraming(&cfg, t); err != nil {
+		return collector.Config{}, err
 	}
 	if remote {
 		cfg.Allow = func(resolved string) error {
@@ -113,41 +100,6 @@ func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, erro
 		}
 	}
 	return cfg, nil
-}
-
-// groups says which lines of a task's files are one record.
-func groups(t task.Task, charset *frame.Charset) (g *frame.Groups, quiet time.Duration, err error) {
-	m := t.Multiline
-	if m == nil {
-		return nil, 0, nil
-	}
-	g = &frame.Groups{
-		Continue: frame.Preset(m.Preset), Charset: charset,
-		MaxLines: cmp.Or(m.MaxLines, task.DefaultMultilineLines), MaxBytes: int(cmp.Or(m.MaxBytes, t.MaxLineBytes)),
-	}
-	for _, p := range []struct {
-		pattern string
-		to      **regexp.Regexp
-	}{{m.Start, &g.Start}, {m.Continue, &g.Continue}, {m.End, &g.End}} {
-		if p.pattern == "" {
-			continue
-		}
-		if *p.to, err = regexp.Compile(p.pattern); err != nil {
-			return nil, 0, err
-		}
-	}
-	return g, cmp.Or(m.Timeout, task.DefaultMultilineTimeout), nil
-}
-
-func shapeConfig(t task.Task, charset *frame.Charset) shape.Config {
-	cfg := shape.Config{Charset: charset, Raw: t.InvalidText == task.InvalidTextRaw, MaxBytes: int(t.MaxLineBytes), DropLong: t.LongLines == task.LongLineDrop}
-	if f := t.Filter; f != nil {
-		cfg.Include, cfg.Exclude, cfg.DropEmpty = f.Include, f.Exclude, f.DropEmpty
-		for _, m := range f.Mask {
-			cfg.Mask = append(cfg.Mask, shape.Mask{Pattern: m.Pattern, Replace: m.Replace})
-		}
-	}
-	return cfg
 }
 
 func newSink(r *rooms, t task.Task, log *slog.Logger) (sink.Sink, error) {

@@ -104,7 +104,7 @@ func TestTheCommandsThatREADMEShowsForTasksWork(t *testing.T) {
 		seen = append(seen, line)
 	}
 	require.Greater(t, len(seen), 18)
-	for _, command := range []string{"put", "get", "list", "validate", "diff", "history", "rollback", "pause", "resume", "rm"} {
+	for _, command := range []string{"put", "get", "list", "validate", "try", "diff", "history", "rollback", "pause", "resume", "rm"} {
 		require.Contains(t, strings.Join(seen, "\n"), "bin/logferry task "+command, "README.md shows no task %s", command)
 	}
 	agent.awaitMetric(t, `logferry_tasks\{state="running"\} 0`)

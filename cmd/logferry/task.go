@@ -24,7 +24,7 @@ func (a *app) taskCmd() *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: a.group,
 	}
-	cmd.AddCommand(a.taskPutCmd(), a.taskGetCmd(), a.taskListCmd(), a.taskRmCmd(), a.taskValidateCmd(), a.taskDiffCmd(),
+	cmd.AddCommand(a.taskPutCmd(), a.taskGetCmd(), a.taskListCmd(), a.taskRmCmd(), a.taskValidateCmd(), a.taskTryCmd(), a.taskDiffCmd(),
 		a.taskHistoryCmd(), a.taskRollbackCmd(), a.taskPauseCmd(true), a.taskPauseCmd(false))
 	return cmd
 }

@@ -88,10 +88,11 @@ const (
 	Include Reason = "include" // it matches no include pattern
 	Exclude Reason = "exclude" // it matches an exclude pattern
 	Empty   Reason = "empty"   // it holds nothing but white space
+	Long    Reason = "long"    // it is too long once it is decoded and masked
 )
 
-// Judge says whether a value is left out, why, and by which exclude pattern.
-func (s *Shape) Judge(value []byte) (why Reason, pattern string) {
+// judge says whether a value is left out, why, and by which exclude pattern.
+func (s *Shape) judge(value []byte) (why Reason, pattern string) {
 	if s.dropEmpty && len(bytes.TrimSpace(value)) == 0 {
 		return Empty, ""
 	}
@@ -112,29 +113,35 @@ func (s *Shape) Apply(recs []record.Record, unit frame.Unit, space *Space) ([]re
 	out := recs[:0]
 	for i := range recs {
 		r := recs[i]
-		if s.charset != nil && !s.charset.Same(r.Value) {
-			s.decode(&r, unit, space, &c)
+		if why, _ := s.One(&r, unit, space, &c); why == Kept {
+			out = append(out, r)
 		}
-		why, _ := s.Judge(r.Value)
-		switch why {
-		case Include:
-			c.Include++
-			continue
-		case Exclude:
-			c.Exclude++
-			continue
-		case Empty:
-			c.Empty++
-			continue
-		}
-		whole := len(s.masks) == 0 || s.mask(&r, space, &c)
-		if (!whole || len(r.Value) > s.maxBytes) && !s.bound(&r, len(recs[i].Value), &c) {
-			continue
-		}
-		out = append(out, r)
 	}
 	clear(recs[len(out):])
 	return out, c
+}
+
+// One is Apply for one record, and says why it is left out, and by which
+// exclude pattern. The value of one that is left out is decoded and not masked.
+func (s *Shape) One(r *record.Record, unit frame.Unit, space *Space, c *Counts) (why Reason, pattern string) {
+	length := len(r.Value)
+	if s.charset != nil && !s.charset.Same(r.Value) {
+		s.decode(r, unit, space, c)
+	}
+	switch why, pattern = s.judge(r.Value); why {
+	case Include:
+		c.Include++
+	case Exclude:
+		c.Exclude++
+	case Empty:
+		c.Empty++
+	default:
+		whole := len(s.masks) == 0 || s.mask(r, space, c)
+		if (!whole || len(r.Value) > s.maxBytes) && !s.bound(r, length, c) {
+			return Long, ""
+		}
+	}
+	return why, pattern
 }
 
 // decode makes r.Value UTF-8.

@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"time"
+
+	"logferry/agent/task"
+	"logferry/collector"
+	"logferry/collector/frame"
+	"logferry/collector/shape"
+)
+
+// setFraming says in cfg how a task's files become records.
+func setFraming(cfg *collector.Config, t task.Task) error {
+	charset, known := frame.LookUp(t.Encoding)
+	if !known {
+		return fmt.Errorf("encoding %q is unknown", t.Encoding)
+	}
+	cfg.MaxLineBytes, cfg.DropLong, cfg.KeepCR = int(t.MaxLineBytes), t.LongLines == task.LongLineDrop, t.KeepCR
+	cfg.Unit = charset.Unit()
+	var err error
+	if cfg.Shape, err = shape.New(shapeConfig(t, charset)); err != nil {
+		return fmt.Errorf("filter: %w", err)
+	}
+	if cfg.Groups, cfg.GroupQuiet, err = groups(t, charset); err != nil {
+		return fmt.Errorf("multiline: %w", err)
+	}
+	return nil
+}
+
+// groups says which lines of a task's files are one record.
+func groups(t task.Task, charset *frame.Charset) (g *frame.Groups, quiet time.Duration, err error) {
+	m := t.Multiline
+	if m == nil {
+		return nil, 0, nil
+	}
+	g = &frame.Groups{
+		Continue: frame.Preset(m.Preset), Charset: charset,
+		MaxLines: cmp.Or(m.MaxLines, task.DefaultMultilineLines), MaxBytes: int(cmp.Or(m.MaxBytes, t.MaxLineBytes)),
+	}
+	for _, p := range []struct {
+		pattern string
+		to      **regexp.Regexp
+	}{{m.Start, &g.Start}, {m.Continue, &g.Continue}, {m.End, &g.End}} {
+		if p.pattern == "" {
+			continue
+		}
+		if *p.to, err = regexp.Compile(p.pattern); err != nil {
+			return nil, 0, err
+		}
+	}
+	return g, cmp.Or(m.Timeout, task.DefaultMultilineTimeout), nil
+}
+
+func shapeConfig(t task.Task, charset *frame.Charset) shape.Config {
+	cfg := shape.Config{Charset: charset, Raw: t.InvalidText == task.InvalidTextRaw, MaxBytes: int(t.MaxLineBytes), DropLong: t.LongLines == task.LongLineDrop}
+	if f := t.Filter; f != nil {
+		cfg.Include, cfg.Exclude, cfg.DropEmpty = f.Include, f.Exclude, f.DropEmpty
+		for _, m := range f.Mask {
+			cfg.Mask = append(cfg.Mask, shape.Mask{Pattern: m.Pattern, Replace: m.Replace})
+		}
+	}
+	return cfg
+}

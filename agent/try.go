@@ -1,0 +1,97 @@
+package agent
+
+import (
+	"fmt"
+	"io"
+
+	"logferry/agent/task"
+	"logferry/collector"
+	"logferry/collector/frame"
+	"logferry/collector/shape"
+	"logferry/internal/record"
+)
+
+// TryBytes is the most that Try reads of a log.
+const TryBytes = 64 << 20
+
+// Trial is what a task makes of one record.
+type Trial struct {
+	Offset  int64             `json:"offset"` // where it begins in the log, in bytes
+	LeftOut string            `json:"left_out,omitempty"`
+	Pattern string            `json:"pattern,omitempty"` // the exclude pattern that it matches
+	Topic   string            `json:"topic,omitempty"`
+	Key     string            `json:"key,omitempty"`
+	Headers map[string]string `json:"headers,omitempty"`
+	Time    string            `json:"time,omitempty"`
+	Value   string            `json:"value"` // of one that is left out: before masks
+}
+
+// Try tells each of what a task would make of a log that stands under path on
+// a host, in order. It reads TryBytes at most; whole is false when there is more.
+func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) (whole bool, err error) {
+	var cfg collector.Config
+	if err := setFraming(&cfg, t); err != nil {
+		return false, err
+	}
+	data, err := io.ReadAll(io.LimitReader(log, TryBytes+1))
+	if err != nil {
+		return false, fmt.Errorf("read the log: %w", err)
+	}
+	whole = len(data) <= TryBytes
+	data = data[:min(len(data), TryBytes)]
+	return whole, tryRecords(cfg, data, func(r record.Record, why shape.Reason, pattern string) error {
+		trial := Trial{Offset: r.Offset, LeftOut: string(why), Pattern: pattern, Value: string(r.Value)}
+		if why == shape.Kept {
+			trial.Topic, trial.Time = t.Topic, "when it is read"
+			trial.Key = map[task.Key]string{task.KeyHost: host, task.KeyPath: path}[t.Key]
+		}
+		if r.Extra != nil {
+			trial.Headers = map[string]string{}
+			for _, h := range r.Extra.Headers {
+				trial.Headers[h.Key] = string(h.Value)
+			}
+		}
+		return each(trial)
+	})
+}
+
+// tryRecords cuts data as the collector cuts a file that nobody writes to any more.
+func tryRecords(cfg collector.Config, data []byte, each func(r record.Record, why shape.Reason, pattern string) error) error {
+	const most = 4096
+	lines := frame.Lines{MaxBytes: cfg.MaxLineBytes, KeepCR: cfg.KeepCR, Unit: cfg.Unit}
+	lines.Unit, _ = lines.Unit.Of(data)
+	var space shape.Space
+	var counts shape.Counts
+	one := func(r record.Record) error {
+		if cfg.DropLong && r.Extra.Has(record.HeaderTruncated) {
+			return each(r, shape.Long, "")
+		}
+		why, pattern := shape.Kept, ""
+		if cfg.Shape != nil {
+			why, pattern = cfg.Shape.One(&r, lines.Unit, &space, &counts)
+		}
+		err := each(r, why, pattern)
+		space.Reset()
+		return err
+	}
+	for at := 0; at < len(data); {
+		var recs []record.Record
+		var used int
+		if cfg.Groups != nil {
+			recs, used, _, _ = lines.AppendGroups(cfg.Groups, nil, data[at:], int64(at), most, true)
+		} else {
+			recs, used, _ = lines.Append(nil, data[at:], int64(at), most)
+		}
+		if at += used; used == 0 {
+			rest := data[at:]
+			recs, _ = lines.One(nil, rest, int64(at), len(rest))
+			at = len(data)
+		}
+		for _, r := range recs {
+			if err := one(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
