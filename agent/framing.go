@@ -3,7 +3,6 @@ package agent
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"time"
 
 	"logferry/agent/task"
@@ -42,12 +41,12 @@ func groups(t task.Task, charset *frame.Charset) (g *frame.Groups, quiet time.Du
 	}
 	for _, p := range []struct {
 		pattern string
-		to      **regexp.Regexp
+		to      **frame.Pattern
 	}{{m.Start, &g.Start}, {m.Continue, &g.Continue}, {m.End, &g.End}} {
 		if p.pattern == "" {
 			continue
 		}
-		if *p.to, err = regexp.Compile(p.pattern); err != nil {
+		if *p.to, err = frame.Compile(p.pattern); err != nil {
 			return nil, 0, err
 		}
 	}

@@ -3,7 +3,6 @@ package collector
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +16,7 @@ import (
 // quiet for this long.
 func grouped(quiet time.Duration) option {
 	return with(func(c *Config) {
-		c.Groups = &frame.Groups{Continue: regexp.MustCompile(`^ `), MaxLines: 100, MaxBytes: c.MaxLineBytes}
+		c.Groups = &frame.Groups{Continue: frame.MustCompile(`^ `), MaxLines: 100, MaxBytes: c.MaxLineBytes}
 		c.GroupQuiet = quiet
 	})
 }

@@ -2,7 +2,6 @@ package frame
 
 import (
 	"bytes"
-	"regexp"
 	"testing"
 	"unicode/utf8"
 
@@ -112,7 +111,7 @@ func FuzzGroups(f *testing.F) {
 	f.Add(uint8(0), []byte("a\n b\nc\r\n d\nend\nf\n"), uint8(2), uint8(9), uint8(3))
 	f.Add(uint8(1), []byte("\xff\xfea\x00\n\x00 \x00\n\x00\x0a\x0a\n\x00"), uint8(3), uint8(9), uint8(2))
 	f.Add(uint8(2), []byte("\xfe\xff\x00a\x00\r\x00\n\x00 \x00\n"), uint8(5), uint8(2), uint8(9))
-	start, cont, end := regexp.MustCompile(`^[A-Z]`), regexp.MustCompile(`^ `), regexp.MustCompile(`end$`)
+	start, cont, end := MustCompile(`^[A-Z]`), MustCompile(`^ `), MustCompile(`end$`)
 	f.Fuzz(func(t *testing.T, kind uint8, data []byte, split, bound, lines uint8) {
 		l := Lines{MaxBytes: int(bound) + 2, Unit: Unit(kind % 3), KeepCR: true}
 		g := &Groups{MaxLines: int(lines%8) + 1, MaxBytes: int(bound) + 1}

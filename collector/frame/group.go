@@ -1,17 +1,13 @@
 package frame
 
-import (
-	"regexp"
-
-	"logferry/internal/record"
-)
+import "logferry/internal/record"
 
 // Groups says which lines belong together and become one record. A line
 // begins a record when it matches Start, or does not match Continue, whichever
 // are set; behind one that matches End the next record begins. Whatever stands at the offset where a
 // read begins is the beginning of a record, so that offsets need nothing beside them.
 type Groups struct {
-	Start, Continue, End *regexp.Regexp // nil: not looked for
+	Start, Continue, End *Pattern // nil: not looked for
 
 	MaxLines int      // a longer group is cut behind this many lines
 	MaxBytes int      // or before the line that would make it longer than this, inner newlines included; never more than Lines.MaxBytes
@@ -66,9 +62,9 @@ func (g *Groups) begins(line []byte) bool {
 
 // Preset is the pattern of the lines that continue the traces of a language;
 // nil for one that is not known.
-func Preset(language string) *regexp.Regexp {
+func Preset(language string) *Pattern {
 	if p, ok := presets()[language]; ok {
-		return regexp.MustCompile(p)
+		return MustCompile(p)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package tail
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -112,7 +111,7 @@ func TestTracesAreJoinedOverManyBlocks(t *testing.T) {
 }
 
 func TestStartContinueAndEndSayWhereRecordsBegin(t *testing.T) {
-	re := regexp.MustCompile
+	re := frame.MustCompile
 	for _, c := range []struct {
 		name   string
 		groups frame.Groups
@@ -147,7 +146,7 @@ func TestStartContinueAndEndSayWhereRecordsBegin(t *testing.T) {
 }
 
 func TestAGroupLargerThanABlockIsReadWhole(t *testing.T) {
-	d := groupDesk(t, frame.Groups{Continue: regexp.MustCompile(`^ `), MaxLines: 1 << 20})
+	d := groupDesk(t, frame.Groups{Continue: frame.MustCompile(`^ `), MaxLines: 1 << 20})
 	p := filepath.Join(t.TempDir(), "a")
 	group := "a" + strings.Repeat("\n "+strings.Repeat("x", 98), 7000)
 	write(t, p, group+"\n"+group+"\n"+strings.Repeat("y", 3<<20)+"\n z\nb\n")
@@ -161,7 +160,7 @@ func TestAGroupLargerThanABlockIsReadWhole(t *testing.T) {
 }
 
 func TestAQuietFilesLastGroupEndsAndWhatComesInTimeBelongsToIt(t *testing.T) {
-	d := groupDesk(t, frame.Groups{Continue: regexp.MustCompile(`^ `)})
+	d := groupDesk(t, frame.Groups{Continue: frame.MustCompile(`^ `)})
 	p := filepath.Join(t.TempDir(), "a")
 	write(t, p, "a\n b\n")
 	f := d.open(t, p)
@@ -183,7 +182,7 @@ func TestEncodedLinesAreMatchedAsText(t *testing.T) {
 	for _, name := range []string{"gbk", "utf-16le"} {
 		d := newCharsetDesk(t, name, 1<<20, shape.Config{})
 		charset, _ := frame.LookUp(name)
-		d.Groups, d.Quiet = &frame.Groups{Start: regexp.MustCompile(`^错误`), Charset: charset, MaxLines: 10, MaxBytes: 1 << 20}, time.Hour
+		d.Groups, d.Quiet = &frame.Groups{Start: frame.MustCompile(`^错误`), Charset: charset, MaxLines: 10, MaxBytes: 1 << 20}, time.Hour
 		p := filepath.Join(t.TempDir(), "a")
 		write(t, p, encode(t, name, text))
 		f := d.open(t, p)

@@ -1,0 +1,99 @@
+package frame
+
+import (
+	"regexp"
+	"regexp/syntax"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Pattern is a regular expression that is asked of every line: most answers
+// are given by the line's first byte. It may be used from several goroutines.
+type Pattern struct {
+	re    *regexp.Regexp
+	first *[256]bool // what a match can begin with; nil: anything, anywhere
+}
+
+// Compile makes a pattern of RE2 text.
+func Compile(text string) (*Pattern, error) {
+	re, err := regexp.Compile(text)
+	if err != nil {
+		return nil, err
+	}
+	return &Pattern{re: re, first: firstBytes(text)}, nil
+}
+
+// MustCompile is Compile for texts that are known to be right.
+func MustCompile(text string) *Pattern {
+	return &Pattern{re: regexp.MustCompile(text), first: firstBytes(text)}
+}
+
+// Match reports whether the line holds a match.
+func (p *Pattern) Match(line []byte) bool {
+	if p.first != nil && len(line) > 0 && !p.first[line[0]] {
+		return false
+	}
+	return p.re.Match(line)
+}
+
+// firstBytes is what a line can begin with that matches; nil unless the
+// pattern is bound to the line's beginning.
+func firstBytes(text string) *[256]bool {
+	tree, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return nil
+	}
+	prog, err := syntax.Compile(tree.Simplify())
+	if err != nil || prog.StartCond()&syntax.EmptyBeginText == 0 {
+		return nil
+	}
+	var first [256]bool
+	seen := make([]bool, len(prog.Inst))
+	todo := []uint32{uint32(prog.Start)}
+	for len(todo) > 0 {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if seen[at] {
+			continue
+		}
+		seen[at] = true
+		switch i := &prog.Inst[at]; i.Op {
+		case syntax.InstMatch:
+			return nil // it needs no byte
+		case syntax.InstAlt, syntax.InstAltMatch:
+			todo = append(todo, i.Out, i.Arg)
+		case syntax.InstCapture, syntax.InstNop:
+			todo = append(todo, i.Out)
+		case syntax.InstEmptyWidth:
+			if syntax.EmptyOp(i.Arg)&(syntax.EmptyEndText|syntax.EmptyEndLine) == 0 { // those hold on an empty line, which is always asked
+				todo = append(todo, i.Out)
+			}
+		case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
+			for b := range utf8.RuneSelf {
+				first[b] = first[b] || i.MatchRune(rune(b))
+			}
+			for b := utf8.RuneSelf; b < len(first); b++ {
+				first[b] = first[b] || wide(i)
+			}
+		}
+	}
+	return &first
+}
+
+// wide reports whether a letter beyond ASCII may match, or a byte that is none.
+func wide(i *syntax.Inst) bool {
+	if i.Op == syntax.InstRuneAny || i.Op == syntax.InstRuneAnyNotNL {
+		return true
+	}
+	for _, r := range i.Rune {
+		if r >= utf8.RuneSelf {
+			return true
+		}
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			if f >= utf8.RuneSelf {
+				return true
+			}
+		}
+	}
+	return false
+}
