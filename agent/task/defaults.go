@@ -1,6 +1,7 @@
 package task
 
 import (
+	"fmt"
 	"reflect"
 	"time"
 )
@@ -63,6 +64,20 @@ func (Start) Values() []string { return []string{string(StartBeginning), string(
 
 // Values lists what long_lines can be.
 func (LongLine) Values() []string { return []string{string(LongLineCut), string(LongLineDrop)} }
+
+// Encodings lists what encoding can be, in which case and _ instead of - make
+// no difference.
+func Encodings() []string {
+	list := []string{"utf-8", "utf-16", "utf-16le", "utf-16be", "big5", "euc-jp", "euc-kr", "gb18030", "gbk"}
+	for _, n := range []int{1, 10, 13, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8, 9} {
+		list = append(list, fmt.Sprintf("iso-8859-%d", n))
+	}
+	list = append(list, "koi8-r", "koi8-u", "shift-jis")
+	for n := 1250; n <= 1258; n++ {
+		list = append(list, fmt.Sprintf("windows-%d", n))
+	}
+	return append(list, "windows-874")
+}
 
 // Values lists what invalid_text can be.
 func (InvalidText) Values() []string {

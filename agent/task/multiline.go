@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"logferry/collector/frame"
 )
 
 // Multiline says which lines are one record. One of Preset and the patterns is
@@ -27,6 +25,9 @@ const (
 	DefaultMultilineTimeout = 2 * time.Second
 	DefaultMultilineLines   = 500
 )
+
+// Presets lists what preset can be.
+func Presets() []string { return []string{"java", "python", "go", "node", "ruby", "dotnet"} }
 
 type plainMultiline Multiline
 
@@ -62,8 +63,8 @@ func (c *checker) multiline(t Task) {
 		c.add("multiline", "says nothing; write one of start, continue, end and preset")
 	case m.Preset != "" && patterns:
 		c.add("multiline.preset", "stands for patterns; use it or start, continue and end, not both")
-	case m.Preset != "" && !slices.Contains(frame.Presets(), m.Preset):
-		c.add("multiline.preset", "cannot be %q; use one of %s", m.Preset, strings.Join(frame.Presets(), ", "))
+	case m.Preset != "" && !slices.Contains(Presets(), m.Preset):
+		c.add("multiline.preset", "cannot be %q; use one of %s", m.Preset, strings.Join(Presets(), ", "))
 	}
 	for _, p := range []struct{ key, pattern string }{{"start", m.Start}, {"continue", m.Continue}, {"end", m.End}} {
 		if p.pattern != "" {

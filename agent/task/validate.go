@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
-
-	"logferry/collector/frame"
 )
 
 // Bounds of max_line_bytes.
@@ -172,11 +170,11 @@ func (c *checker) words(t Task) {
 }
 
 func (c *checker) encoding(t Task) {
-	charset, known := frame.LookUp(t.Encoding)
+	name := strings.ReplaceAll(strings.ToLower(t.Encoding), "_", "-")
 	switch {
-	case !known:
-		c.add("encoding", "%q is unknown; use one of %s", t.Encoding, strings.Join(frame.CharsetNames(), ", "))
-	case t.InvalidText == InvalidTextRaw && charset == nil:
+	case name != "" && !slices.Contains(Encodings(), name):
+		c.add("encoding", "%q is unknown; use one of %s", t.Encoding, strings.Join(Encodings(), ", "))
+	case t.InvalidText == InvalidTextRaw && (name == "" || name == "utf-8"):
 		c.add("invalid_text", "is used with an encoding other than utf-8 only; set that or remove invalid_text")
 	case t.InvalidText == InvalidTextRaw && t.Filter != nil && len(t.Filter.Mask) > 0:
 		c.add("invalid_text", "raw would send what filter.mask cannot read; use replace, or take the masks out")
