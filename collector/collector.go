@@ -53,6 +53,9 @@ const (
 	// for forgetAfter.
 	pruneEvery  = time.Hour
 	forgetAfter = 7 * 24 * time.Hour
+	// oldFor is how long the clock must say so before a file is forgotten: it
+	// may be wrong when the host starts.
+	oldFor = 12 * time.Hour
 )
 
 // Collector reads the files of one task. Run is called once; Files and Close
@@ -87,12 +90,14 @@ type Collector struct {
 	told    map[string]bool   // see once
 	polled  bool              // some watch could not be set: files are polled too
 
-	unlooked bool          // a path could not be looked at; only the loop touches it
-	awaited  int           // streams of the first look that have not tried to open their files
-	noted    bool          // the first look is over
-	scanTook time.Duration // only the loop touches it
-	began    time.Time     // when Run was called
-	retry    time.Duration // how soon what failed is tried again
+	unlooked bool                            // a path could not be looked at; only the loop touches it
+	awaited  int                             // streams of the first look that have not tried to open their files
+	noted    bool                            // the first look is over
+	scanTook time.Duration                   // only the loop touches it
+	future   map[checkpoint.FileID]time.Time // see isYoung; only the loop touches it
+	old      map[checkpoint.FileID]time.Time // see prune; only the loop touches it
+	began    moment                          // when Run was called
+	retry    time.Duration                   // how soon what failed is tried again
 
 	stored map[string]map[checkpoint.FileID]checkpoint.State // by path; until the first look is over
 }
@@ -115,6 +120,7 @@ func New(cfg Config, deps Deps) *Collector {
 		turns: newTurns(activeStreams), rescan: make(chan struct{}, 1), notify: make(chan struct{}, 1),
 		streams: map[string]*stream{}, byID: map[checkpoint.FileID]*stream{}, dirs: map[string]*watch.Watch{},
 		refused: map[string]string{}, told: map[string]bool{},
+		future: map[checkpoint.FileID]time.Time{}, old: map[checkpoint.FileID]time.Time{},
 		unpack: make(chan struct{}, unpackSlots), ending: make(chan struct{}),
 		polled: cfg.Poll || deps.Watcher == nil, retry: retryDelay, deletedEvery: deletedEvery,
 		notices: newNotices(deps.Log.With("task", cfg.Task)),
@@ -123,7 +129,7 @@ func New(cfg Config, deps Deps) *Collector {
 	c.tail = &tail.Deps{
 		Frame:  frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR, Unit: cfg.Unit},
 		Groups: cfg.Groups, Quiet: cfg.GroupQuiet, Shape: cfg.Shape, Shaped: c.metrics.shaped,
-		FS: deps.FS, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
+		FS: deps.FS, Now: deps.Now, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
 		RecordOverhead: cfg.RecordOverhead, Allow: cfg.Allow, Ending: c.ending,
 		Read: func(b *record.Batch, raw int) {
 			c.metrics.readBytes.Add(float64(raw))
@@ -144,7 +150,7 @@ func New(cfg Config, deps Deps) *Collector {
 // closes. When it returns, nothing is sent any more; batches on their way may still
 // be resolved until Close.
 func (c *Collector) Run(ctx context.Context, out chan<- *record.Batch) error {
-	c.out, c.began = out, time.Now()
+	c.out, c.began = out, c.moment()
 	end := context.AfterFunc(ctx, func() { close(c.ending) })
 	defer end()
 	c.mu.Lock()
@@ -209,6 +215,7 @@ func (c *Collector) loop(ctx context.Context) {
 				c.prune()
 			}
 		case <-deleted.C:
+			c.noteClock()
 			c.lookDeleted()
 		case <-poll.C:
 			if c.isPolled() {
@@ -365,9 +372,20 @@ func (c *Collector) prune() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	was := c.old
+	c.old = map[checkpoint.FileID]time.Time{}
 	for id, st := range states {
-		if time.Since(st.Updated) > forgetAfter && c.byID[id] == nil && (st.Done || c.streams[st.Path] == nil) {
+		if c.now().Sub(st.Updated) <= forgetAfter || c.byID[id] != nil || (!st.Done && c.streams[st.Path] != nil) {
+			continue
+		}
+		since, known := was[id]
+		switch {
+		case !known:
+			c.old[id] = time.Now()
+		case time.Since(since) > oldFor:
 			c.deps.Store.Delete(c.cfg.Task, id)
+		default:
+			c.old[id] = since
 		}
 	}
 }

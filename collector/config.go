@@ -43,9 +43,10 @@ type Deps struct {
 	Store   *checkpoint.Store
 	Watcher *watch.Watcher // nil: everything is polled
 	Pool    *tail.Pool
-	FS      tail.FS     // nil: tail.Kernel
-	Budget  tail.Budget // this task's part
-	Deleted *Deleted    // what deleted files may hold; nil: anything
+	FS      tail.FS          // nil: tail.Kernel
+	Now     func() time.Time // the clock that stamps files; nil: time.Now
+	Budget  tail.Budget      // this task's part
+	Deleted *Deleted         // what deleted files may hold; nil: anything
 	Metrics *Metrics
 	Log     *slog.Logger
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"logferry/collector/checkpoint"
@@ -28,7 +29,7 @@ type candidate struct {
 // the copy that was made of it, set to go on by resume, and the copies of what
 // was written and cut away after that. was is how the file was last read.
 func (s *stream) copiesOf(was checkpoint.State, f *tail.File, resume func(*tail.File)) ([]*tail.File, error) {
-	s.cutAt = time.Now()
+	s.cutAt = s.c.moment()
 	s.truncates.Store(true)
 	stays, err := s.leadsTo(f)
 	if err != nil {
@@ -38,25 +39,24 @@ func (s *stream) copiesOf(was checkpoint.State, f *tail.File, resume func(*tail.
 	if err != nil {
 		return nil, err
 	}
-	rest, since := -1, was.Updated.UnixNano()
+	rest, since := -1, s.c.madeSince(was.Updated.UnixNano(), f.Birth())
 	for i, c := range list {
 		// Several copies may hold what was read: the longest holds the rest.
 		if c.copied && (rest < 0 || c.size >= list[rest].size) {
 			rest, since = i, c.born
 		}
 	}
+	stepped := slices.ContainsFunc(list, func(c candidate) bool { return c.doubt })
 	var files []*tail.File
 	for i, c := range list {
 		later := c.born > since
-		if c.packed || (rest >= 0 && list[rest].packed) {
+		if c.packed || (rest >= 0 && (list[rest].packed || stepped)) {
 			later = i > rest && (rest >= 0 || c.ended() >= since)
 		}
 		whole := stays && later && isNumbered(filepath.Base(s.path), filepath.Base(c.path)) && !c.copied
 		if whole && c.begins {
 			whole = false // a copy of what stands in the file now is just being made
-			if born := time.Unix(0, c.born); born.Before(s.cutAt) {
-				s.cutAt = born
-			}
+			s.cutAt.wall = min(s.cutAt.wall, c.born)
 		}
 		if (i != rest && !whole) || !s.c.own(c.ID(), s) {
 			c.Close()
@@ -75,7 +75,8 @@ func (s *stream) copiesOf(was checkpoint.State, f *tail.File, resume func(*tail.
 // before anything of it was read: those made since a moment that hold something
 // else than the file does. A copy that is just being made is left out, as it
 // begins like the file.
-func (s *stream) unseenCopies(f *tail.File, since time.Time) ([]*tail.File, error) {
+func (s *stream) unseenCopies(f *tail.File, at moment) ([]*tail.File, error) {
+	since := s.c.madeSince(s.c.earliest(at), f.Birth()) - int64(clockTick)
 	list, err := s.candidates(f, nil)
 	if err != nil {
 		return nil, err
@@ -86,7 +87,8 @@ func (s *stream) unseenCopies(f *tail.File, since time.Time) ([]*tail.File, erro
 		if c.packed {
 			made = c.ended() // when what stands in it was written
 		}
-		unseen := made > since.Add(-clockTick).UnixNano() && isNumbered(filepath.Base(s.path), filepath.Base(c.path)) &&
+		unseen := made > since && (!s.c.ahead(made) || s.c.ahead(at.wall) && made > at.wall) && // else before the clock was set back
+			isNumbered(filepath.Base(s.path), filepath.Base(c.path)) &&
 			c.Head().Len > 0 && !c.begins
 		if !unseen || !s.c.own(c.ID(), s) {
 			c.Close()
@@ -124,7 +126,7 @@ func (s *stream) adopt(f *tail.File) {
 // The order matters: the file's head is known before its directory is listed,
 // and the read that follows demands that head.
 func (s *stream) lookBehind(f *tail.File) (found bool, err error) {
-	if s.cutAt.IsZero() || f.Offset() > 0 || !s.current || len(s.queue) != 1 {
+	if s.cutAt.wall == 0 || f.Offset() > 0 || !s.current || len(s.queue) != 1 {
 		return false, nil
 	}
 	if leads, err := s.leadsTo(f); err != nil || !leads {
@@ -147,7 +149,7 @@ func (s *stream) lookBehind(f *tail.File) (found bool, err error) {
 		return false, err
 	}
 	if !empty {
-		s.cutAt = time.Time{}
+		s.cutAt = moment{}
 	}
 	if len(files) > 0 {
 		s.queue = append(files, s.queue...)
@@ -177,9 +179,13 @@ func (s *stream) candidates(f *tail.File, was *checkpoint.State) (list []candida
 		found = append(found, c.generation)
 		byPath[c.path] = c
 	}
-	sortGenerations(filepath.Base(s.path), found)
+	for i, g := range found { // a stamp in the future is one of before the clock was set back
+		found[i].doubt = s.c.ahead(g.born)
+	}
+	sortGenerations(filepath.Base(s.path), found, slices.ContainsFunc(found, func(g generation) bool { return g.doubt }))
 	for i, g := range found {
 		list[i] = byPath[g.path]
+		list[i].doubt = g.doubt
 	}
 	return list, err
 }
@@ -299,8 +305,7 @@ func (c *Collector) leaveToSibling(p string, info tail.Info) bool {
 	}
 	defer f.Close()
 	c.accept(p)
-	born := newGeneration(p, info).born
-	fresh, young := time.Since(time.Unix(0, born)) < copyTime, time.Since(time.Unix(0, info.Modified)) < copyTime
+	fresh, young := c.isYoung(newGeneration(p, info).born, info.ID), c.isYoung(info.Modified, info.ID)
 	for _, of := range s.files() {
 		cut, cutErr := of.Truncated()
 		st := of.Checkpoint()
@@ -318,6 +323,24 @@ func (c *Collector) leaveToSibling(p string, info tail.Info) bool {
 		}
 	}
 	return false
+}
+
+// isYoung reports whether a file's stamp is younger than copyTime. One in the
+// future, as of a clock that was set back, is so for copyTime after the first look at it.
+// Only the loop calls it.
+func (c *Collector) isYoung(stamp int64, id checkpoint.FileID) bool {
+	if !c.ahead(stamp) {
+		return c.now().Sub(time.Unix(0, stamp)) < copyTime
+	}
+	first, known := c.future[id]
+	if !known {
+		if len(c.future) >= 1000 {
+			clear(c.future)
+		}
+		first = time.Now()
+		c.future[id] = first
+	}
+	return time.Since(first) < copyTime
 }
 
 // siblingOf finds the stream whose generation or copy a path may be.

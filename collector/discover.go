@@ -125,7 +125,8 @@ func (c *Collector) pastOf(p string, n int) map[checkpoint.FileID]checkpoint.Sta
 	case c.stored != nil:
 		return maps.Clone(c.stored[p])
 	case n <= searchedPaths:
-		return bornSince(c.began)
+		c.noteClock()
+		return bornSince(c.began.wall)
 	}
 	return nil
 }
@@ -168,8 +169,9 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 	s = newStream(c, p, firstLook, known)
 	g := newGeneration(p, info)
 	s.foundID, s.foundBorn = g.id, g.born
-	s.active = time.Unix(0, info.Modified)
-	s.old = c.cfg.IgnoreOlder > 0 && time.Since(s.active) > c.cfg.IgnoreOlder
+	age := max(c.now().Sub(time.Unix(0, info.Modified)), 0)
+	s.active = time.Now().Add(-age)
+	s.old = c.cfg.IgnoreOlder > 0 && age > c.cfg.IgnoreOlder
 	c.mu.Lock()
 	c.addLocked(s)
 	c.mu.Unlock()
@@ -187,7 +189,8 @@ func (c *Collector) considerGone(p string) {
 		c.mu.Unlock()
 		return
 	}
-	s := newStream(c, p, false, bornSince(c.began))
+	c.noteClock()
+	s := newStream(c, p, false, bornSince(c.began.wall))
 	c.addLocked(s)
 	c.mu.Unlock()
 	s.wake()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type generation struct {
 	known bool
 
 	packed bool
+	doubt  bool              // its times speak against it, but so they do of the clock: its name decides
 	since  int64             // of a compressed one: it was created then or later
 	of     checkpoint.FileID // of a compressed one: the known file that it was made of
 }
@@ -110,7 +112,7 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 			}
 			f.Mark()
 			files = append(files, copies...)
-		} else if isCurrent && !s.cutAt.IsZero() {
+		} else if isCurrent && s.cutAt.wall != 0 {
 			copies, err := s.unseenCopies(f, s.cutAt)
 			if err != nil {
 				return append(files, f), false, err
@@ -139,8 +141,8 @@ func (s *stream) openGeneration(g generation) (*tail.File, error) {
 // bornSince is the known past of a path that nobody collected before but whose
 // generations since a moment are wanted: a path that appears while the agent
 // runs may have been rotated before its first look.
-func bornSince(at time.Time) map[checkpoint.FileID]checkpoint.State {
-	return map[checkpoint.FileID]checkpoint.State{{}: {Birth: at.Add(-clockTick).UnixNano(), Done: true}}
+func bornSince(at int64) map[checkpoint.FileID]checkpoint.State {
+	return map[checkpoint.FileID]checkpoint.State{{}: {Birth: at - int64(clockTick), Done: true}}
 }
 
 // clockTick is how far the clock that stamps files may be behind.
@@ -181,6 +183,7 @@ type search struct {
 	current    generation
 	hasCurrent bool
 
+	stepped  bool                                   // the clock was set back since
 	last     int64                                  // when the last known generation was created, at the latest
 	unread   map[checkpoint.FileID]checkpoint.State // known, not read to their end, and not found yet
 	lost     map[checkpoint.FileID]checkpoint.State // known, and not found yet
@@ -195,6 +198,7 @@ func (s *stream) newSearch(known map[checkpoint.FileID]checkpoint.State, current
 	}
 	for id, st := range known {
 		q.last = max(q.last, cmp.Or(st.Since, st.Birth))
+		q.stepped = q.stepped || s.c.ahead(q.last) || s.c.ahead(st.Updated.UnixNano())
 		if hasCurrent && id == current.id && isSame(st, current) {
 			continue
 		}
@@ -203,6 +207,10 @@ func (s *stream) newSearch(known map[checkpoint.FileID]checkpoint.State, current
 			q.unread[id] = st
 		}
 	}
+	if st, ok := known[current.id]; hasCurrent && current.born < q.last && !(ok && isSame(st, current)) {
+		q.stepped = true
+	}
+	q.stepped = q.stepped && wasCollected(known)
 	return q
 }
 
@@ -253,7 +261,9 @@ func (q *search) plain(paths []string, siblings bool) error {
 		if err != nil {
 			return err
 		}
-		if ok && siblings && g.born >= q.last && (!q.hasCurrent || g.born <= q.current.born) && q.isGeneration(p, p) {
+		inTime := g.born >= q.last && (!q.hasCurrent || g.born <= q.current.born)
+		g.doubt = !inTime && (q.stepped || q.s.c.ahead(g.born))
+		if ok && siblings && (inTime || g.doubt) && q.isGeneration(p, p) {
 			q.found = append(q.found, g)
 		}
 	}
@@ -306,7 +316,8 @@ func (q *search) packed(paths []string) (list []generation, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if ok && g.ended() >= floor && q.s.c.ownable(g.id) {
+		g.doubt = g.ended() < floor && q.stepped
+		if ok && (g.ended() >= floor || g.doubt) && q.s.c.ownable(g.id) {
 			g.packed = true
 			list = append(list, g)
 		}
@@ -327,7 +338,7 @@ func (q *search) mayBeUnseen(g generation) bool {
 		}
 	}
 	plain, _ := unpackedName(g.path)
-	return g.ended() >= floor && q.isGeneration(plain, plain) && (wasCollected(q.known) || g.born >= q.last)
+	return (g.ended() >= floor || g.doubt) && q.isGeneration(plain, plain) && (wasCollected(q.known) || g.born >= q.last)
 }
 
 // result is what is to be read, oldest first. What comes before a known
@@ -335,9 +346,10 @@ func (q *search) mayBeUnseen(g generation) bool {
 func (q *search) result() []generation {
 	q.dropOthers()
 	base := filepath.Base(q.s.path)
-	sortGenerations(base, q.found)
+	stepped := q.stepped || slices.ContainsFunc(q.found, func(g generation) bool { return g.doubt })
+	sortGenerations(base, q.found, stepped)
 	newest := -1
-	if nameOrder(base, q.found) != nil {
+	if nameOrder(base, q.found, stepped) != nil {
 		for i, g := range q.found {
 			if g.known {
 				newest = i
@@ -346,7 +358,7 @@ func (q *search) result() []generation {
 	}
 	var list []generation
 	for i, g := range q.found {
-		if (g.known && g.state.Done) || (g.packed && !g.known && i < newest) {
+		if (g.known && g.state.Done) || (g.packed && !g.known && i < newest) || (g.doubt && !g.known && (newest < 0 || i < newest)) {
 			continue
 		}
 		list = append(list, g)

@@ -42,9 +42,10 @@ type world struct {
 	dir     string
 	state   string
 	cfg     Config
-	bytes   int     // the budget
-	deleted int64   // what deleted files may hold; 0: anything
-	fs      tail.FS // nil: the kernel
+	bytes   int              // the budget
+	deleted int64            // what deleted files may hold; 0: anything
+	fs      tail.FS          // nil: the kernel
+	now     func() time.Time // nil: the clock
 	log     journal
 }
 
@@ -298,7 +299,7 @@ func (w *world) start(opts ...option) *agent {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel = cancel
-	deps := Deps{Store: store, Pool: tail.NewPool(), Budget: a.budget, Metrics: a.metrics, Log: log, Watcher: watcher, FS: w.fs, Deleted: NewDeleted(w.deleted, reg)}
+	deps := Deps{Store: store, Pool: tail.NewPool(), Budget: a.budget, Metrics: a.metrics, Log: log, Watcher: watcher, FS: w.fs, Now: w.now, Deleted: NewDeleted(w.deleted, reg)}
 	cfg := w.cfg
 	up.cfg(&cfg)
 	if cfg.Poll {

@@ -12,25 +12,30 @@ import (
 // Plain files are told apart by their creation. A compressed one has lost
 // that: it is placed by its name where all names are of one kind, because a
 // file may be written to after it was renamed, and by its last change otherwise.
-func sortGenerations(base string, list []generation) {
+// So are plain ones when the clock was set back between them.
+func sortGenerations(base string, list []generation, stepped bool) {
 	packed := slices.ContainsFunc(list, func(g generation) bool { return g.packed })
 	if !packed {
 		slices.SortStableFunc(list, func(a, b generation) int {
 			return cmp.Or(cmp.Compare(a.born, b.born), cmp.Compare(a.mtime, b.mtime))
 		})
+	} else {
+		slices.SortStableFunc(list, func(a, b generation) int {
+			return cmp.Or(cmp.Compare(a.mtime, b.mtime), cmp.Compare(a.born, b.born))
+		})
+	}
+	if !packed && !stepped {
 		return
 	}
-	slices.SortStableFunc(list, func(a, b generation) int {
-		return cmp.Or(cmp.Compare(a.mtime, b.mtime), cmp.Compare(a.born, b.born))
-	})
-	if byName := nameOrder(base, list); byName != nil {
+	if byName := nameOrder(base, list, stepped); byName != nil {
 		slices.SortStableFunc(list, byName)
 	}
 }
 
 // nameOrder is the order of the names: numbers fall, or rise if the files'
-// times say so, and dates rise. nil when the names have no common order.
-func nameOrder(base string, list []generation) func(a, b generation) int {
+// times say so, and dates rise. nil when the names have no common order. The
+// times have no say when the clock was set back between them.
+func nameOrder(base string, list []generation, stepped bool) func(a, b generation) int {
 	keys := make(map[string]string, len(list))
 	numbers, dates := true, true
 	for _, g := range list {
@@ -47,9 +52,9 @@ func nameOrder(base string, list []generation) func(a, b generation) int {
 	}
 	falling := func(a, b generation) int { return compare(b, a) }
 	switch {
-	case dates && votes(list, compare) >= 0:
+	case dates && (stepped || votes(list, compare) >= 0):
 		return compare
-	case numbers && votes(list, falling) >= 0:
+	case numbers && (stepped || votes(list, falling) >= 0):
 		return falling
 	case numbers:
 		return compare

@@ -228,7 +228,7 @@ func (q *search) original(f *tail.File) (checkpoint.FileID, bool) {
 // read to its end, so that it is not decoded again.
 func (s *stream) noteDone(g generation, packing string) {
 	st := g.state
-	st.Path, st.Birth, st.Since, st.Packed, st.Done, st.Updated = s.path, g.birth, g.since, packing, true, time.Now()
+	st.Path, st.Birth, st.Since, st.Packed, st.Done, st.Updated = s.path, g.birth, g.since, packing, true, s.c.now()
 	s.c.deps.Store.Mark(s.c.cfg.Task, g.id, fixedState(st))
 	if s.known != nil {
 		s.known[g.id] = st
@@ -262,7 +262,7 @@ func (s *stream) keepTrace(f *tail.File) {
 	if st.Head.Len == 0 || !s.hasPackedSince(st.Birth) {
 		return
 	}
-	st.Done, st.Updated = true, time.Now()
+	st.Done, st.Updated = true, s.c.now()
 	id := checkpoint.FileID{Ino: st.Head.Hash ^ st.Tail.Hash ^ uint64(st.Birth)}
 	s.c.deps.Store.Mark(s.c.cfg.Task, id, fixedState(st))
 	if s.known == nil {
@@ -280,7 +280,7 @@ func (s *stream) hasPackedSince(at int64) bool {
 			return true
 		}
 		for _, p := range n.packed {
-			if g, err := s.c.statGeneration(p); err != nil || g.ended() >= at {
+			if g, err := s.c.statGeneration(p); err != nil || g.ended() >= at || s.c.ahead(at) {
 				return true
 			}
 		}

@@ -246,6 +246,10 @@ func TestFilesThatAreGoneForLongAreForgotten(t *testing.T) {
 		a.store.Mark("web", done, stored{Path: w.path("a.log"), Updated: long, Done: true})
 		a.store.Mark("web", young, stored{Path: w.path("gone.log"), Updated: time.Now()})
 		a.c.prune()
+		for id := range a.c.old {
+			a.c.old[id] = time.Now().Add(-2 * oldFor)
+		}
+		a.c.prune()
 		left, err := a.store.Load("web")
 		require.NoError(t, err)
 		require.Len(t, left, 2)

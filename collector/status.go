@@ -95,7 +95,7 @@ func (s *stream) eachFile(yield func(FileStatus, checkpoint.FileID)) {
 	}
 	for _, f := range all {
 		t := f.Status()
-		yield(st.of(t, running), t.ID)
+		yield(st.of(t, running, s.c.now()), t.ID)
 	}
 }
 
@@ -108,7 +108,7 @@ func (st FileStatus) named(id checkpoint.FileID) FileStatus {
 }
 
 // of returns the status with what t tells of one file.
-func (st FileStatus) of(t tail.Status, running bool) FileStatus {
+func (st FileStatus) of(t tail.Status, running bool, now time.Time) FileStatus {
 	st.Size, st.Read, st.Committed, st.LagBytes, st.Deleted = t.Size, t.Read, t.Committed, max(t.Size-t.Committed, 0), t.Deleted
 	switch {
 	case st.State == FileFailed:
@@ -125,7 +125,7 @@ func (st FileStatus) of(t tail.Status, running bool) FileStatus {
 	case !t.Oldest.IsZero():
 		st.LagSeconds = time.Since(t.Oldest).Seconds()
 	case st.LagBytes > 0:
-		st.LagSeconds = time.Since(t.Moved).Seconds()
+		st.LagSeconds = max(now.Sub(t.Moved), 0).Seconds()
 	}
 	return st
 }

@@ -57,7 +57,7 @@ type stream struct {
 	lateLooked   time.Time       // when the late files were last looked at
 	lateHot      bool            // that look found something
 	searched     bool            // generations were searched for since the stream woke
-	cutAt        time.Time       // when the current file was truncated, until its first line is read
+	cutAt        moment          // when the current file was truncated, until its first line is read
 	lookedBehind bool            // copies were searched for since the stream woke
 	failures     int             // tries in a row that failed
 	groupUntil   time.Time       // how long the open group of the first file keeps the next one waiting; zero: it does not
@@ -310,7 +310,7 @@ func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) (ta
 	switch {
 	case same:
 		if isCurrent && st.Offset == 0 && st.Head.Len == 0 {
-			s.cutAt = st.Updated // it was empty: nothing would tell a truncation
+			s.cutAt = moment{wall: st.Updated.UnixNano()} // it was empty: nothing would tell a truncation
 		}
 	case stored:
 		s.c.log.Info("the file is not the one that was read before, it is read from its beginning",
@@ -377,7 +377,7 @@ func (s *stream) readFile(ctx context.Context, f *tail.File) (sent bool, err err
 // of it.
 func (s *stream) restart(f *tail.File) error {
 	var copies []*tail.File
-	s.cutAt = time.Now()
+	s.cutAt = s.c.moment()
 	if len(s.queue) > 0 && s.queue[0] == f {
 		var err error
 		if copies, err = s.copiesOf(f.Before(), f, func(c *tail.File) { c.TakeOver(f) }); err != nil {

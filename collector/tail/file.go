@@ -49,10 +49,11 @@ var (
 // any goroutine and must not block.
 type Deps struct {
 	Frame  frame.Lines
-	Groups *frame.Groups // nil: a record is one line
-	Quiet  time.Duration // how long a file must be quiet until its last group is complete
-	Shape  *shape.Shape  // nil: every record is sent as it was cut
-	FS     FS            // nil: Kernel
+	Groups *frame.Groups    // nil: a record is one line
+	Quiet  time.Duration    // how long a file must be quiet until its last group is complete
+	Shape  *shape.Shape     // nil: every record is sent as it was cut
+	FS     FS               // nil: Kernel
+	Now    func() time.Time // the clock that stamps files; nil: time.Now
 	Pool   *Pool
 	Budget Budget
 	Store  *checkpoint.Store
@@ -138,7 +139,7 @@ func Open(path string, deps *Deps) (*File, error) {
 }
 
 func newFile(path string, deps *Deps) (*File, error) {
-	f := &File{deps: deps, fd: -1, path: path, moved: time.Now()}
+	f := &File{deps: deps, fd: -1, path: path, moved: deps.now()}
 	if err := f.open(); err != nil {
 		return nil, err
 	}
@@ -275,7 +276,7 @@ func (f *File) SeekTo(off int64) {
 func (f *File) Reset() {
 	f.mu.Lock()
 	f.head, f.tail, f.tailAt = checkpoint.Sum{}, checkpoint.Sum{}, 0
-	f.moved = time.Now()
+	f.moved = f.deps.now()
 	if size, _, err := f.deps.fs().Size(f.fd); err == nil {
 		f.size = size
 	}

@@ -3,6 +3,7 @@ package tail
 import (
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -80,6 +81,13 @@ func (d *Deps) fs() FS {
 		return Kernel{}
 	}
 	return d.FS
+}
+
+func (d *Deps) now() time.Time {
+	if d.Now == nil {
+		return time.Now()
+	}
+	return d.Now()
 }
 
 // readFull reads until b is full or the file ends.

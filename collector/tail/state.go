@@ -22,7 +22,7 @@ func (f *File) committed(tracker *checkpoint.Tracker) {
 	f.mu.Lock()
 	heir := f.heir
 	if f.tracker == tracker && !f.gone {
-		f.moved = time.Now()
+		f.moved = f.deps.now()
 		f.Mark()
 	}
 	f.mu.Unlock()
