@@ -218,7 +218,10 @@ func TestAFileThatIsTruncatedBeforeItsFirstReadIsReadFromItsCopy(t *testing.T) {
 		w.cfg.RotateWait = 10 * time.Millisecond
 		w.write("b.log", "b 1\nb 2\n")
 		a := w.start(gated(gate))
-		a.until("both are known", func() bool { return len(a.states()) == 2 })
+		a.until("both are open", func() bool {
+			files := a.c.Files()
+			return len(files) == 2 && files[0].File != "" && files[1].File != ""
+		})
 		w.rotateCopyTruncate("b.log", "b.log.1")
 		w.write("b.log", "b 3\n")
 		close(gate)

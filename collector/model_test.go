@@ -47,7 +47,10 @@ type model struct {
 	w       *world
 	a       *agent // nil while stopped
 	rng     *rand.Rand
-	late    bool // rotated files are kept for late writes; else they are let go at once
+	pack    string // how rotated files are compressed: ".gz", ".zst" or not
+	delay   bool   // at the next rotation
+	olddir  string // where they are moved to: "", or a directory with a slash
+	late    bool   // rotated files are kept for late writes; else they are let go at once
 	logs    []*modelLog
 	program []string
 
@@ -88,6 +91,11 @@ func newModel(t *testing.T, w *world, seed uint64) *model {
 	if m.rng.IntN(3) == 0 {
 		w.cfg.CloseInactive = 10 * time.Millisecond
 	}
+	m.pack, m.delay = []string{"", "", ".gz", ".zst"}[m.rng.IntN(4)], m.rng.IntN(2) == 0
+	if m.rng.IntN(4) == 0 {
+		m.olddir = "old/"
+		require.NoError(t, os.Mkdir(w.path("old"), 0o700))
+	}
 	for i := range 1 + m.rng.IntN(3) {
 		m.logs = append(m.logs, &modelLog{name: fmt.Sprintf("%c.log", 'a'+i), written: map[string]bool{}})
 	}
@@ -96,8 +104,8 @@ func newModel(t *testing.T, w *world, seed uint64) *model {
 			l.closeFiles()
 		}
 		if t.Failed() {
-			t.Logf("seed %d, rotate_wait %v, close_inactive %v, the program:\n%s",
-				seed, w.cfg.RotateWait, w.cfg.CloseInactive, strings.Join(m.program, "\n"))
+			t.Logf("seed %d, rotate_wait %v, close_inactive %v, compressed %q, delayed %v, moved to %q, the program:\n%s",
+				seed, w.cfg.RotateWait, w.cfg.CloseInactive, m.pack, m.delay, m.olddir, strings.Join(m.program, "\n"))
 		}
 	})
 	return m
@@ -248,14 +256,33 @@ func (m *model) rename(l *modelLog) {
 	}
 	create := m.rng.IntN(2) == 0
 	m.did("rename %s, create %v", l.name, create)
-	for i := l.renames; i > 0; i-- {
-		m.w.rename(fmt.Sprintf("%s.%d", l.name, i), fmt.Sprintf("%s.%d", l.name, i+1))
-	}
+	m.w.shift(m.olddir+l.name, l.renames)
 	l.renames++
-	m.w.rename(l.name, l.name+".1")
+	m.w.rename(l.name, m.olddir+l.name+".1")
 	l.old, l.cur = l.cur, nil
 	if create {
 		m.write(l, 0)
+	}
+	m.compress(l)
+}
+
+// compress compresses what was rotated just now, or the time before. Nobody
+// writes to it any more.
+func (m *model) compress(l *modelLog) {
+	name := m.olddir + l.name + ".1"
+	switch {
+	case m.pack == "":
+		return
+	case m.delay:
+		name = m.olddir + l.name + ".2"
+	default:
+		m.whole(l, l.old, m.late)
+		_ = l.old.Close()
+		l.old = nil
+	}
+	if _, err := os.Stat(m.w.path(name)); err == nil {
+		m.did("compress %s", name)
+		m.w.compress(name, m.pack)
 	}
 }
 

@@ -157,6 +157,9 @@ func TestAGenerationThatIsCompressedUnderTheAgentIsReadOnce(t *testing.T) {
 				if r.glob != "" {
 					w.cfg.Paths = []string{w.path(r.glob)}
 				}
+				if r.late {
+					w.cfg.RotateWait = 2 * time.Second // a late line is one within it
+				}
 				a := w.start()
 				var want []string
 				for n := range 5 {
@@ -319,6 +322,7 @@ func TestADamagedArchiveYieldsWhatDecodesAndTheNextGenerationFollows(t *testing.
 		n := len(got) - 2
 		require.Greater(t, n, len(list)/4)
 		require.Equal(t, list[:n], got[:n])
+		a.until("the archive is let go", func() bool { return len(a.c.Files()) == 1 }) // its last bytes are no line
 		a.settled()
 		a.stop()
 		nothingNew(t, w)
