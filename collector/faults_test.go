@@ -61,11 +61,62 @@ func script(t *testing.T, ffs *faultFS) {
 	require.Empty(t, ffs.leaked())
 }
 
+// packedScript is a life with compressed generations in it, in a directory of
+// their own: made under the agent, and while nobody looks.
+func packedScript(t *testing.T, ffs *faultFS) {
+	w := newWorld(t, false)
+	w.fs = ffs
+	w.cfg.RotateWait, w.cfg.CloseInactive = 10*time.Millisecond, 20*time.Millisecond
+	require.NoError(t, os.Mkdir(w.path("old"), 0o700))
+	var want []string
+	rotations := 0
+	write := func() {
+		text, more := lines("l", 20*len(want), 20*len(want)+20)
+		want = append(want, more...)
+		w.write("a.log", text)
+	}
+	rotate := func(suffix string) {
+		tickOver(t, w)
+		w.shift("old/a.log", rotations)
+		rotations++
+		w.rotateCreate("a.log", "old/a.log.1")
+		if suffix != "" {
+			w.compress("old/a.log.1", suffix)
+		}
+	}
+	write()
+	a := w.start(quick)
+	a.want("a.log", want...)
+	rotate("")
+	write()
+	a.want("a.log", want...)
+	rotate(".gz")
+	write()
+	a.want("a.log", want...)
+	a.settled()
+	a.stop()
+
+	first := len(want)
+	for _, suffix := range []string{".gz", ".zst", ""} {
+		write()
+		rotate(suffix)
+	}
+	write()
+	a = w.start(quick)
+	a.want("a.log", want[first:]...)
+	a.until("the rotated files are released", func() bool { return len(a.c.Files()) == 1 })
+	a.settled()
+	require.Len(t, a.lines(w.path("a.log")), len(want)-first)
+	a.stop()
+	nothingNew(t, w)
+	require.Empty(t, ffs.leaked())
+}
+
 var failures = []error{unix.EIO, unix.ESTALE, unix.EMFILE, unix.EACCES, unix.ENOENT, errShort}
 
 // everyPlace runs the script once for each of its operations, which fail as
 // the fault says; the kinds of failure take turns. FAULTS=all tries each kind at each place.
-func everyPlace(t *testing.T, fault func(n int, err error) func(operation) error) {
+func everyPlace(t *testing.T, script func(*testing.T, *faultFS), fault func(n int, err error) func(operation) error) {
 	clean := newFaultFS(nil)
 	script(t, clean)
 	step := 5
@@ -96,17 +147,28 @@ func everyPlace(t *testing.T, fault func(n int, err error) func(operation) error
 	}
 }
 
-func TestAnOperationThatFailsOnceLosesAndDoublesNothing(t *testing.T) { everyPlace(t, once) }
+func TestAnOperationThatFailsOnceLosesAndDoublesNothing(t *testing.T) { everyPlace(t, script, once) }
 
 func TestTroubleThatLastsForAWhileLosesAndDoublesNothing(t *testing.T) {
-	everyPlace(t, func(n int, err error) func(operation) error {
-		return func(op operation) error {
-			if n <= op.n && op.n < n+6 {
-				return err
-			}
-			return nil
+	everyPlace(t, script, forAWhile)
+}
+
+func TestAnOperationThatFailsOnceLosesAndDoublesNothingOfWhatIsCompressed(t *testing.T) {
+	everyPlace(t, packedScript, once)
+}
+
+func TestTroubleThatLastsForAWhileLosesAndDoublesNothingOfWhatIsCompressed(t *testing.T) {
+	everyPlace(t, packedScript, forAWhile)
+}
+
+// forAWhile fails the n-th operation and those that follow it.
+func forAWhile(n int, err error) func(operation) error {
+	return func(op operation) error {
+		if n <= op.n && op.n < n+6 {
+			return err
 		}
-	})
+		return nil
+	}
 }
 
 // quick tries again at once what failed.
