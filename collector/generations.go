@@ -207,7 +207,7 @@ func (s *stream) newSearch(known map[checkpoint.FileID]checkpoint.State, current
 			q.unread[id] = st
 		}
 	}
-	if st, ok := known[current.id]; hasCurrent && current.born < q.last && !(ok && isSame(st, current)) {
+	if st, ok := known[current.id]; hasCurrent && current.born < q.last && (!ok || !isSame(st, current)) {
 		q.stepped = true
 	}
 	q.stepped = q.stepped && wasCollected(known)
