@@ -329,3 +329,32 @@ func TestALimitOfOpenFilesIsToldOnceAndEveryFileGetsItsTurn(t *testing.T) {
 	a.stop()
 	require.Empty(t, ffs.leaked())
 }
+
+// A file that is not read to its end was moved to a directory that may not be
+// listed for a while.
+func TestADirectoryOfUnreadGenerationsThatMayNotBeListedIsWaitedFor(t *testing.T) {
+	w := newWorld(t, false)
+	ffs := newFaultFS(nil)
+	w.fs = ffs
+	require.NoError(t, os.Mkdir(w.path("old"), 0o700))
+	w.write("a.log", "1\n")
+	a := w.start(quick)
+	a.want("a.log", "1")
+	w.rotateCreate("a.log", "old/a.log.1")
+	w.write("a.log", "2\n")
+	a.want("a.log", "1", "2")
+	a.settled()
+	a.stop()
+	w.write("a.log", "3\n")
+	tickOver(t, w)
+	w.rename("old/a.log.1", "old/a.log.2")
+	w.rotateCreate("a.log", "old/a.log.1")
+	w.write("a.log", "4\n")
+	ffs.set(failing("readdir", w.path("old")+"/", unix.EACCES))
+	a = w.start() // tries again after a second
+	a.until("it was tried", func() bool { return testutil.ToFloat64(a.c.metrics.errors) > 0 })
+	ffs.heal()
+	a.want("a.log", "3", "4")
+	a.stop()
+	nothingNew(t, w)
+}

@@ -23,7 +23,7 @@ const keptPlaces = 4
 func (q *search) movedAway() (packed []generation, err error) {
 	dir := filepath.Dir(q.s.path)
 	for _, place := range q.s.places() {
-		list, err := q.lookThrough(place)
+		list, err := q.lookThrough(place, len(q.unread) > 0)
 		if err != nil {
 			return nil, err
 		}
@@ -42,7 +42,7 @@ func (q *search) movedAway() (packed []generation, err error) {
 			continue
 		}
 		q.doubtful = append(q.doubtful, sub)
-		list, err := q.lookThrough(sub)
+		list, err := q.lookThrough(sub, false)
 		if err != nil {
 			return nil, err
 		}
@@ -51,9 +51,10 @@ func (q *search) movedAway() (packed []generation, err error) {
 	return packed, nil
 }
 
-// lookThrough takes what is the path's in another directory, and returns what is compressed.
-func (q *search) lookThrough(dir string) (packed []generation, err error) {
-	n, err := q.s.lookInto(dir)
+// lookThrough takes what is the path's in another directory, and returns what
+// is compressed. A directory that is needed is waited for if it may not be listed.
+func (q *search) lookThrough(dir string, needed bool) (packed []generation, err error) {
+	n, err := q.s.lookInto(dir, needed)
 	if err != nil {
 		return nil, err
 	}
@@ -84,10 +85,10 @@ func (q *search) dropOthers() {
 
 // lookInto lists another directory: what the task may read of it. A file
 // with the path's own name may be a generation there.
-func (s *stream) lookInto(dir string) (names, error) {
+func (s *stream) lookInto(dir string, needed bool) (names, error) {
 	path := filepath.Join(dir, filepath.Base(s.path))
 	n, err := s.c.look(path)
-	if unreachable(err) {
+	if unreachable(err) && (!needed || !errors.Is(err, fs.ErrPermission)) {
 		return names{}, nil
 	}
 	if err != nil {
@@ -97,7 +98,7 @@ func (s *stream) lookInto(dir string) (names, error) {
 	switch {
 	case err == nil && info.Mode == unix.S_IFREG:
 		n.others = append(n.others, path)
-	case err != nil && !unreachable(err):
+	case err != nil && (!unreachable(err) || needed && errors.Is(err, fs.ErrPermission)):
 		if err = s.doWithout(path, err); err != nil {
 			return names{}, err
 		}

@@ -54,7 +54,7 @@ func (s *stream) reopenRenamed(f *tail.File) error {
 	}
 	paths := slices.Concat(n.siblings, n.packed, n.others)
 	for _, dir := range s.places() {
-		n, err := s.lookInto(dir)
+		n, err := s.lookInto(dir, false)
 		if err != nil {
 			return err
 		}
