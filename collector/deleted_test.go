@@ -2,6 +2,7 @@ package collector
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 func TestDeletedFilesBeyondTheirBoundAreLetGoOldestFirstAndCounted(t *testing.T) {
 	w := newWorld(t, false)
 	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
 	w.bytes = 64 << 10
 	const files = 6
 	text, _ := lines("x", 0, 20000)
@@ -22,14 +24,15 @@ func TestDeletedFilesBeyondTheirBoundAreLetGoOldestFirstAndCounted(t *testing.T)
 		w.write(fmt.Sprintf("%d.log", i), text)
 	}
 	a := w.start(gated(gate), tweaked(func(c *Collector) { c.retry, c.deletedEvery = time.Millisecond, 5*time.Millisecond }))
+	t.Cleanup(open) // before the agent is stopped, also when the test fails
 	a.until("all are open", func() bool {
-		open := 0
+		n := 0
 		for _, f := range a.c.Files() {
 			if f.Size > 0 {
-				open++
+				n++
 			}
 		}
-		return open == files
+		return n == files
 	})
 	for i := range files {
 		w.remove(fmt.Sprintf("%d.log", i))
@@ -38,7 +41,7 @@ func TestDeletedFilesBeyondTheirBoundAreLetGoOldestFirstAndCounted(t *testing.T)
 		return w.log.count("the oldest is let go") == files-2 && a.c.deps.Deleted.Bytes() == 2*int64(len(text))
 	})
 	a.until("their bytes are counted", func() bool { return w.log.count("a deleted file is let go before") == files-2 })
-	close(gate)
+	open()
 	a.until("all are released", func() bool { return len(a.c.Files()) == 0 && a.c.deps.Deleted.Bytes() == 0 })
 	lost := a.c.Abandoned()
 	require.Positive(t, lost)
@@ -57,6 +60,7 @@ func TestDeletedFilesBeyondTheirBoundAreLetGoOldestFirstAndCounted(t *testing.T)
 func TestDeletedFilesWithinTheirBoundAreReadToTheirEnd(t *testing.T) {
 	w := newWorld(t, false)
 	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
 	w.bytes = 64 << 10
 	text, want := lines("x", 0, 20000)
 	w.deleted = 3 * int64(len(text))
@@ -64,6 +68,7 @@ func TestDeletedFilesWithinTheirBoundAreReadToTheirEnd(t *testing.T) {
 		w.write(fmt.Sprintf("%d.log", i), text)
 	}
 	a := w.start(gated(gate), tweaked(func(c *Collector) { c.deletedEvery = 5 * time.Millisecond }))
+	t.Cleanup(open) // before the agent is stopped, also when the test fails
 	a.until("all are open", func() bool {
 		return len(a.c.Files()) == 3 && a.c.Files()[0].Size*a.c.Files()[1].Size*a.c.Files()[2].Size > 0
 	})
@@ -72,7 +77,7 @@ func TestDeletedFilesWithinTheirBoundAreReadToTheirEnd(t *testing.T) {
 	}
 	a.until("they are held", func() bool { return a.c.deps.Deleted.Bytes() == w.deleted })
 	require.True(t, a.c.Files()[0].Deleted)
-	close(gate)
+	open()
 	for i := range 3 {
 		a.want(fmt.Sprintf("%d.log", i), want...)
 	}

@@ -20,7 +20,8 @@ var errShort = errors.New("short read")
 // is counted and may be made to fail.
 type faultFS struct {
 	tail.Kernel
-	fault func(op operation) error // nil: the operation is done
+	fault  func(op operation) error // nil: the operation is done
+	strict bool                     // no name is missing that is there
 
 	mu    sync.Mutex
 	count int
@@ -54,7 +55,7 @@ func (f *faultFS) next(name, path string, fd int) error {
 		return nil
 	}
 	if err := fault(op); err != nil {
-		if errors.Is(err, unix.ENOENT) && name != "open" && (name != "look" || filepath.Ext(path) == ".log") {
+		if errors.Is(err, unix.ENOENT) && name != "open" && (name != "look" || f.strict || filepath.Ext(path) == ".log") {
 			err = unix.EIO // a name that is there is not missing; one that was listed may be
 		}
 		return &fs.PathError{Op: name, Path: path, Err: err}

@@ -301,6 +301,9 @@ func (m *model) truncate(l *modelLog) {
 	if l.cur == nil || !l.seen || m.a == nil {
 		return
 	}
+	if m.pack != "" && m.olddir != "" {
+		return // what it holds then is not known: its archive is another path's in a directory that was never seen
+	}
 	m.whole(l, l.cur, false)
 	m.everythingArrives()
 	stopped := m.rng.IntN(3) == 0

@@ -15,7 +15,8 @@ func (s *stream) park(failed error) bool {
 	if failed == nil {
 		s.closeQuiet()
 		s.watchFiles()
-		if s.changed() {
+		f := s.currentFile()
+		if s.changed() || (f != nil && f.Rewritten()) {
 			s.unwatch()
 			return false
 		}
@@ -174,7 +175,10 @@ func (s *stream) changedLocked() bool {
 		return s.nextReady()
 	}
 	g, err := s.c.statGeneration(s.path)
-	return err != nil || g.id != f.ID() || (!f.IsOpen() && f.Differs(g.size, g.birth))
+	before := s.mtime
+	s.mtime = g.mtime
+	rewritten := !s.running && g.mtime != before // cut and written again to the same size
+	return err != nil || g.id != f.ID() || rewritten || (!f.IsOpen() && f.Differs(g.size, g.birth))
 }
 
 // closeParked gives back the descriptor of a parked stream's current file, and

@@ -43,6 +43,7 @@ type stream struct {
 	timer   *time.Timer
 	all     []*tail.File // every file below, for Files and Close
 	lastErr error
+	mtime   int64 // of the current file, when it was last looked at
 
 	triedOpen bool                     // guarded by mu
 	elsewhere atomic.Pointer[[]string] // see places

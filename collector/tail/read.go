@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -162,6 +163,16 @@ func (f *File) verifyGuard() error {
 		return ErrTruncated
 	}
 	return nil
+}
+
+// Rewritten reports whether other bytes stand before the read offset than were
+// read there, which the size does not tell. Only the reader may ask.
+func (f *File) Rewritten() bool {
+	if !f.IsOpen() || !errors.Is(f.verifyGuard(), ErrTruncated) {
+		return false
+	}
+	f.suspect = true
+	return true
 }
 
 // Suspect makes the next Read look whether what was read is still there, even
