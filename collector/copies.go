@@ -202,7 +202,7 @@ func (s *stream) tryCandidates(f *tail.File, was *checkpoint.State) (list []cand
 		defer s.c.unpackDone()
 	}
 	for i, p := range append(n.siblings, n.packed...) {
-		c, err := s.candidate(p, i >= len(n.siblings), f, was)
+		c, err := s.candidate(p, n, i >= len(n.siblings), f, was)
 		if err == nil {
 			err = f.Unsure()
 		} else {
@@ -219,9 +219,9 @@ func (s *stream) tryCandidates(f *tail.File, was *checkpoint.State) (list []cand
 }
 
 // candidate opens one sibling and compares it; without a file when it is none.
-func (s *stream) candidate(p string, packed bool, f *tail.File, was *checkpoint.State) (c candidate, err error) {
+func (s *stream) candidate(p string, n names, packed bool, f *tail.File, was *checkpoint.State) (c candidate, err error) {
 	if packed {
-		if twin, err := s.hasTwin(p); twin || err != nil {
+		if twin, err := s.hasTwin(p, n); twin || err != nil {
 			return c, err
 		}
 	}

@@ -237,7 +237,7 @@ func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current ge
 	if err := q.plain(n.others, false); err != nil {
 		return nil, err
 	}
-	packed, err := q.packed(n.packed)
+	packed, err := q.packed(n)
 	if err != nil {
 		return nil, err
 	}
@@ -299,13 +299,13 @@ func (q *search) identify(p string) (g generation, ok bool, err error) {
 
 // packed lists the compressed files that are to be judged by their content:
 // those that are finished and not older than all that is missing.
-func (q *search) packed(paths []string) (list []generation, err error) {
+func (q *search) packed(n names) (list []generation, err error) {
 	floor := q.last
 	for _, st := range q.unread {
 		floor = min(floor, cmp.Or(st.Since, st.Birth))
 	}
-	for _, p := range paths {
-		twin, err := q.s.hasTwin(p)
+	for _, p := range n.packed {
+		twin, err := q.s.hasTwin(p, n)
 		if err != nil {
 			return nil, err
 		}

@@ -64,7 +64,7 @@ func (q *search) lookThrough(dir string, needed bool) (packed []generation, err 
 	if err := q.plain(n.others, false); err != nil {
 		return nil, err
 	}
-	return q.packed(n.packed)
+	return q.packed(n)
 }
 
 // unreachable reports whether a directory is not there, or never was for this agent.

@@ -80,11 +80,14 @@ func (c *Collector) leave(path, why string) {
 const whyPacked = "a compressed generation of a path that is collected; what is missing of that path is read from it"
 
 // hasTwin reports whether the file that a compressed one is made of is still
-// there: as long as it is, the compressed one may not be finished.
-func (s *stream) hasTwin(path string) (bool, error) {
+// there: as long as it is, the compressed one may not be finished. If it was
+// there when its directory was listed, it counts as what it was then: it is listed again.
+func (s *stream) hasTwin(path string, n names) (bool, error) {
 	plain, _ := unpackedName(path)
 	_, err := s.c.tail.FS.Look(plain)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && (slices.Contains(n.siblings, plain) || slices.Contains(n.others, plain)):
+		return false, tail.ErrOther
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case err != nil:
@@ -157,6 +160,9 @@ func (q *search) judge(list []generation) error {
 			err = q.recognise(f, g)
 		}
 		f.Close()
+		if errors.Is(err, tail.ErrOther) {
+			return err
+		}
 		if err != nil {
 			if err = q.s.doWithout(g.path, err); err != nil {
 				return err
@@ -178,9 +184,13 @@ func (q *search) recognise(f *tail.File, g generation) error {
 		return err
 	}
 	if !ok {
-		if q.mayBeUnseen(g) {
-			q.found = append(q.found, g)
+		if !q.mayBeUnseen(g) {
+			return nil
 		}
+		if err := q.compressedSince(f); err != nil {
+			return err
+		}
+		q.found = append(q.found, g)
 		return nil
 	}
 	delete(q.lost, of)
@@ -201,6 +211,24 @@ func (q *search) recognise(f *tail.File, g generation) error {
 	g.state.Birth = 0 // the archive is younger
 	q.found = append(q.found, g)
 	return nil
+}
+
+// compressedSince answers with an error, so that all is looked at again, if a file was
+// made of a known generation that had another name at the beginning of the search and has none now.
+func (q *search) compressedSince(f *tail.File) error {
+	for _, g := range q.found {
+		if !g.known || g.packed || !f.CopyOf(g.state) {
+			continue
+		}
+		now, err := q.s.c.statGeneration(g.path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err != nil || now.id != g.id {
+			return tail.ErrOther
+		}
+	}
+	return f.Unsure()
 }
 
 // original finds the generation that a compressed file was made of. Those

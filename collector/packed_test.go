@@ -35,13 +35,18 @@ func packed(t testing.TB, suffix string, data []byte) []byte {
 // gets its times, and NAME is removed.
 func (w *world) compress(name, suffix string) {
 	w.t.Helper()
+	w.compressKeeping(name, suffix)
+	w.remove(name)
+}
+
+func (w *world) compressKeeping(name, suffix string) {
+	w.t.Helper()
 	data, err := os.ReadFile(w.path(name))
 	require.NoError(w.t, err)
 	info, err := os.Stat(w.path(name))
 	require.NoError(w.t, err)
 	require.NoError(w.t, os.WriteFile(w.path(name+suffix), packed(w.t, suffix, data), 0o600))
 	require.NoError(w.t, os.Chtimes(w.path(name+suffix), info.ModTime(), info.ModTime()))
-	w.remove(name)
 }
 
 // shift renames a.log.N to a.log.N+1 for all N from last down, compressed or not.
@@ -455,4 +460,85 @@ func TestADeletedFileThatWasCompressedIsNotCountedAsLost(t *testing.T) {
 	require.Zero(t, a.c.Abandoned())
 	a = w.start()
 	a.want("a.log", "1", "2")
+}
+
+// The original is seen under its name, and gone when its archive is looked at.
+func TestAGenerationThatIsCompressedWhileItsDirectoryIsSearchedIsReadOnce(t *testing.T) {
+	for _, dir := range []string{"", "old/"} {
+		t.Run("in "+dir, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.cfg.RotateWait = time.Hour
+				require.NoError(t, os.Mkdir(w.path("old"), 0o700))
+				w.write("a.log", "1\n")
+				ffs := newFaultFS(nil)
+				w.fs = ffs
+				a := w.start()
+				a.want("a.log", "1")
+				w.rotateCreate("a.log", "old/a.log.1")
+				w.write("a.log", "2\n")
+				a.want("a.log", "1", "2")
+				tickOver(t, w)
+				a.c.mu.Lock() // hold the collector's answer to directory events back
+				w.rename("old/a.log.1", "old/a.log.2")
+				w.rename("a.log", "a.log.1")
+				looks := 0
+				ffs.set(func(op operation) error {
+					switch {
+					case op.path == w.path("a.log.1"):
+						if looks++; dir == "" && looks == 2 {
+							w.remove("a.log.1")
+						}
+					case op.path == w.path("old")+"/" && op.name == "readdir" && dir != "" && looks == 1:
+						looks++
+						w.rename("a.log.1", "old/a.log.1")
+						w.compress("old/a.log.1", ".gz")
+					}
+					return nil
+				})
+				if dir == "" {
+					w.compressKeeping("a.log.1", ".gz")
+				}
+				w.write("a.log", "3\n")
+				a.c.mu.Unlock()
+				a.want("a.log", "1", "2", "3")
+				a.settled()
+				ffs.heal()
+				require.Equal(t, 2, min(looks, 2), "it came to that")
+				a.stop()
+				nothingNew(t, w)
+			})
+		})
+	}
+}
+
+func TestACopyThatIsCompressedWhileItsDirectoryIsSearchedIsReadOnce(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.write("a.log", "1\n")
+		a := w.start()
+		a.want("a.log", "1")
+		a.settled()
+		a.stop()
+		for g := range 2 {
+			tickOver(t, w)
+			w.shift("a.log", g)
+			w.rotateCopyTruncate("a.log", "a.log.1")
+			w.write("a.log", fmt.Sprint("new ", g, "\n"))
+		}
+		w.compressKeeping("a.log.1", ".gz")
+		looks := 0
+		w.fs = newFaultFS(func(op operation) error {
+			if op.path == w.path("a.log.1") && op.name == "look" {
+				if looks++; looks == 3 { // after it was opened
+					w.remove("a.log.1")
+				}
+			}
+			return nil
+		})
+		a = w.start()
+		a.want("a.log", "new 0", "new 1")
+		a.settled()
+		require.Equal(t, 3, min(looks, 3), "it came to that")
+		a.stop()
+		nothingNew(t, w)
+	})
 }
