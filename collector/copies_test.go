@@ -24,9 +24,9 @@ func heldUp(t *testing.T, w *world, opts ...option) (a *agent, gate chan struct{
 
 // nothingNew starts an agent once more and demands that it reads a fresh
 // line alone.
-func nothingNew(t *testing.T, w *world) {
+func nothingNew(t *testing.T, w *world, opts ...option) {
 	t.Helper()
-	a := w.start()
+	a := w.start(opts...)
 	w.write("a.log", "mark\n")
 	a.want("a.log", "mark")
 	a.settled()

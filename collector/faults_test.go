@@ -109,7 +109,7 @@ func packedScript(t *testing.T, ffs *faultFS) {
 	a.settled()
 	require.Len(t, a.lines(w.path("a.log")), len(want)-first)
 	a.stop()
-	nothingNew(t, w)
+	nothingNew(t, w, quick)
 	require.Empty(t, ffs.leaked())
 }
 
