@@ -100,6 +100,7 @@ type Collector struct {
 	retry    time.Duration                   // how soon what failed is tried again
 
 	stored map[string]map[checkpoint.FileID]checkpoint.State // by path; until the first look is over
+	left   map[string]map[checkpoint.FileID]checkpoint.State // by path; see leftBehindLocked; guarded by mu
 }
 
 type dirEvent struct {
@@ -119,7 +120,7 @@ func New(cfg Config, deps Deps) *Collector {
 		cfg: cfg, deps: deps, metrics: deps.Metrics.task(cfg.Task), log: deps.Log.With("task", cfg.Task),
 		turns: newTurns(activeStreams), rescan: make(chan struct{}, 1), notify: make(chan struct{}, 1),
 		streams: map[string]*stream{}, byID: map[checkpoint.FileID]*stream{}, dirs: map[string]*watch.Watch{},
-		refused: map[string]string{}, told: map[string]bool{},
+		refused: map[string]string{}, told: map[string]bool{}, left: map[string]map[checkpoint.FileID]checkpoint.State{},
 		future: map[checkpoint.FileID]time.Time{}, old: map[checkpoint.FileID]time.Time{},
 		unpack: make(chan struct{}, unpackSlots), ending: make(chan struct{}),
 		polled: cfg.Poll || deps.Watcher == nil, retry: retryDelay, deletedEvery: deletedEvery,
@@ -320,6 +321,7 @@ func (c *Collector) remove(s *stream) {
 	c.mu.Lock()
 	if c.streams[s.path] == s {
 		delete(c.streams, s.path)
+		c.leftBehindLocked(s.path, s.known)
 	}
 	c.mu.Unlock()
 	c.lookSoon()

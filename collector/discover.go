@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -39,11 +40,16 @@ func (c *Collector) firstLook() error {
 	}
 	c.scan(func(glob string) bool { return !seen[glob] })
 	for p, ids := range c.stored {
-		if c.unfinished(ids) && c.matches(p) && !c.isPackedGeneration(p) {
+		if (c.unfinished(ids) || len(c.stored) <= searchedPaths) && c.matches(p) && !c.isPackedGeneration(p) {
 			c.revive(p)
 		}
 	}
 	c.mu.Lock()
+	for p, ids := range c.stored {
+		if c.streams[p] == nil {
+			c.leftBehindLocked(p, ids)
+		}
+	}
 	c.stored = nil
 	c.mu.Unlock()
 	c.noteLook()
@@ -59,8 +65,8 @@ func (c *Collector) unfinished(ids map[checkpoint.FileID]checkpoint.State) bool 
 	return false
 }
 
-// revive makes a stream for a path that is gone but may have left a file
-// under another name that is not read to its end.
+// revive makes a stream for a path that is gone but may have left files
+// under other names that are not read to their end.
 func (c *Collector) revive(p string) {
 	c.mu.Lock()
 	if c.streams[p] != nil {
@@ -114,8 +120,8 @@ func (c *Collector) scan(fresh func(glob string) bool) map[string]bool {
 	return found
 }
 
-// searchedPaths bounds the looks in which each new path's directory is read
-// for generations that came and went before.
+// searchedPaths bounds the paths of a task with which each new or revived path's
+// directory is read for generations that came and went before.
 const searchedPaths = 1000
 
 // pastOf is what is known of a path that a look finds among n: what the store
@@ -129,6 +135,57 @@ func (c *Collector) pastOf(p string, n int) map[checkpoint.FileID]checkpoint.Sta
 		return bornSince(c.began.wall)
 	}
 	return nil
+}
+
+// pastOfNew is what is known of a path that directory events name: its first file
+// may have been rotated away before anybody looked. events are those that follow.
+func (c *Collector) pastOfNew(p string, events []dirEvent) map[checkpoint.FileID]checkpoint.State {
+	c.mu.Lock()
+	n := len(c.streams)
+	c.mu.Unlock()
+	dir, name := filepath.Split(p)
+	if n > searchedPaths && slices.ContainsFunc(events, func(e dirEvent) bool {
+		return e.ev.Gone && e.ev.Name == name && filepath.Clean(e.dir) == filepath.Clean(dir)
+	}) {
+		n = 1
+	}
+	return c.pastOf(p, n)
+}
+
+// keptPaths bounds the paths that are remembered after they are gone.
+const keptPaths = 1000
+
+// leftBehindLocked remembers what was collected of a path that is gone: it may
+// return, and its generations, or what they are compressed to, may still be there.
+func (c *Collector) leftBehindLocked(p string, known map[checkpoint.FileID]checkpoint.State) {
+	if !wasCollected(known) || !c.matches(p) {
+		return
+	}
+	list := make(map[checkpoint.FileID]checkpoint.State, len(known))
+	for id, st := range known {
+		st.Done = true // what was not read is not to be found any more
+		list[id] = st
+	}
+	for other := range c.left {
+		if len(c.left) < keptPaths {
+			break
+		}
+		delete(c.left, other)
+	}
+	c.left[p] = list
+}
+
+// withLeft adds what was collected of a path when it was there before.
+func (c *Collector) withLeft(p string, known map[checkpoint.FileID]checkpoint.State) map[checkpoint.FileID]checkpoint.State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	left := c.left[p]
+	delete(c.left, p)
+	if left == nil || wasCollected(known) {
+		return known
+	}
+	maps.Copy(left, known)
+	return left
 }
 
 // consider takes up one matching path with what is known of its past.
@@ -166,7 +223,7 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 	if !firstLook && !wasCollected(known) && c.leaveToSibling(p, info) {
 		return
 	}
-	s = newStream(c, p, firstLook, known)
+	s = newStream(c, p, firstLook, c.withLeft(p, known))
 	g := newGeneration(p, info)
 	s.foundID, s.foundBorn = g.id, g.born
 	age := max(c.now().Sub(time.Unix(0, info.Modified)), 0)
@@ -185,12 +242,14 @@ func (c *Collector) considerGone(p string) {
 		return
 	}
 	c.mu.Lock()
-	if c.streams[p] != nil {
-		c.mu.Unlock()
+	collected := c.streams[p] != nil
+	c.mu.Unlock()
+	if collected {
 		return
 	}
 	c.noteClock()
-	s := newStream(c, p, false, bornSince(c.began.wall))
+	s := newStream(c, p, false, c.withLeft(p, bornSince(c.began.wall)))
+	c.mu.Lock()
 	c.addLocked(s)
 	c.mu.Unlock()
 	s.wake()

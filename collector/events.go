@@ -28,7 +28,7 @@ func (c *Collector) handleEvents() (look bool) {
 	events := c.events
 	c.events = nil
 	c.mu.Unlock()
-	for _, e := range events {
+	for i, e := range events {
 		if e.ev.Overflow || e.ev.IsDir {
 			look = true
 			continue
@@ -46,7 +46,7 @@ func (c *Collector) handleEvents() (look bool) {
 				look = true
 				continue
 			}
-			c.consider(path, false, nil)
+			c.consider(path, false, c.pastOfNew(path, events[i:]))
 			c.considerGone(path)
 		}
 	}

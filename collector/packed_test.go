@@ -542,3 +542,30 @@ func TestACopyThatIsCompressedWhileItsDirectoryIsSearchedIsReadOnce(t *testing.T
 		nothingNew(t, w)
 	})
 }
+
+// A path that was collected and gone for a while is known when it returns.
+func TestWhatAPathLeftBehindIsNotReadAgainWhenThePathReturns(t *testing.T) {
+	for _, suffix := range []string{"", ".gz"} {
+		t.Run(suffix, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.cfg.RotateWait = 5 * time.Millisecond
+				a := w.start(acking(ackNever))
+				w.write("a.log", "1\n")
+				a.want("a.log", "1")
+				w.rename("a.log", "a.log.1")
+				if suffix != "" {
+					w.compress("a.log.1", suffix)
+				}
+				a.until("it is delivered late", func() bool { f := a.c.Files(); return len(f) == 1 && f[0].State == FileRotated })
+				a.release()
+				a.until("the path is forgotten", func() bool { return len(a.c.Files()) == 0 })
+				w.write("a.log", "2\n")
+				a.want("a.log", "1", "2")
+				a.settled()
+				require.Equal(t, 2, a.count())
+				a.stop()
+				nothingNew(t, w)
+			})
+		})
+	}
+}

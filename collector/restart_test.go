@@ -260,3 +260,34 @@ func TestFilesThatAreGoneForLongAreForgotten(t *testing.T) {
 type stored checkpoint.State
 
 func (s stored) Checkpoint() checkpoint.State { return checkpoint.State(s) }
+
+// The path was gone and delivered when the agent stopped. It came, was rotated
+// away, and is gone again when the agent starts.
+func TestAPathThatCameAndWentWhileTheAgentWasStoppedIsRead(t *testing.T) {
+	for _, suffix := range []string{"", ".gz"} {
+		t.Run(suffix, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.cfg.RotateWait = 5 * time.Millisecond
+				w.write("a.log", "1\n")
+				a := w.start()
+				a.want("a.log", "1")
+				w.rename("a.log", "a.log.1")
+				a.until("the path is forgotten", func() bool { return len(a.c.Files()) == 0 })
+				a.stop()
+				tickOver(t, w)
+				w.rename("a.log.1", "a.log.2")
+				w.write("a.log", "2\n")
+				w.rename("a.log", "a.log.1")
+				if suffix != "" {
+					w.compress("a.log.2", suffix)
+					w.compress("a.log.1", suffix)
+				}
+				a = w.start()
+				a.want("a.log", "2")
+				a.until("the path is forgotten", func() bool { return len(a.c.Files()) == 0 })
+				a.stop()
+				nothingNew(t, w)
+			})
+		})
+	}
+}

@@ -341,3 +341,48 @@ func TestTheNextFileIsNotReadBeforeTheLateLinesOfTheLast(t *testing.T) {
 	require.True(t, s.lateFirst(t.Context(), next))
 	a.want("a.log", "1", "late")
 }
+
+// The path is made and rotated away before anybody could look at it.
+func TestAPathThatIsMadeAndRotatedBeforeItsEventIsHandledIsReadFromItsFirstFile(t *testing.T) {
+	for _, suffix := range []string{"", ".gz"} {
+		for _, before := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s known=%v", suffix, before), func(t *testing.T) {
+				inBothModes(t, func(t *testing.T, w *world) {
+					w.cfg.RotateWait = 5 * time.Millisecond
+					w.write("other.log", "1\n")
+					a := w.start()
+					a.want("other.log", "1")
+					a.settled()
+					var want []string
+					if before { // it was collected, and is gone
+						w.write("a.log", "0\n")
+						a.want("a.log", "0")
+						w.rename("a.log", "a.log.3")
+						a.until("the path is forgotten", func() bool { return len(a.c.Files()) == 1 })
+						want = []string{"0"}
+					}
+					tickOver(t, w)
+					a.c.mu.Lock() // hold the collector's answer to directory events back
+					for i := range 3 {
+						w.write("a.log", fmt.Sprint("new ", i, "\n"))
+						want = append(want, fmt.Sprint("new ", i))
+						if i == 2 {
+							break
+						}
+						w.rename("a.log", fmt.Sprint("a.log.", 2-i))
+						if suffix != "" {
+							w.compress(fmt.Sprint("a.log.", 2-i), suffix)
+						}
+						tickOver(t, w)
+					}
+					a.c.mu.Unlock()
+					a.want("a.log", want...)
+					a.settled()
+					require.Equal(t, 1+len(want), a.count())
+					a.stop()
+					nothingNew(t, w)
+				})
+			})
+		}
+	}
+}
