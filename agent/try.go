@@ -71,7 +71,7 @@ func tryRecords(cfg collector.Config, data []byte, each func(r record.Record, wh
 			why, pattern = cfg.Shape.One(&r, lines.Unit, &space, &counts)
 		}
 		err := each(r, why, pattern)
-		space.Reset()
+		space.Reset(0)
 		return err
 	}
 	for at := 0; at < len(data); {

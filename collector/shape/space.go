@@ -8,18 +8,18 @@ type Space struct {
 }
 
 const (
-	spaceBytes = 16 << 10  // taken at a time
-	keptBytes  = 256 << 10 // the most that Reset keeps
+	leastBytes = 512      // taken at first; then as much as is held already
+	mostBytes  = 64 << 10 // but not more than this at a time, if one value does not need it
 )
 
 // Held is how many bytes the space takes.
 func (s *Space) Held() int { return s.held }
 
-// Reset makes the space free to be used again. Nobody may look at the values
-// any more.
-func (s *Space) Reset() {
+// Reset makes the space free to be used again, and keeps this many bytes of it
+// at most. Nobody may look at the values any more.
+func (s *Space) Reset(keep int) {
 	s.held = 0
-	if s.buf = s.buf[:0]; cap(s.buf) > keptBytes {
+	if s.buf = s.buf[:0]; cap(s.buf) > keep {
 		s.buf = nil
 	}
 }
@@ -27,7 +27,7 @@ func (s *Space) Reset() {
 // open returns an empty slice to append about n bytes to, and then to close.
 func (s *Space) open(n int) []byte {
 	if cap(s.buf)-len(s.buf) < n {
-		s.buf = make([]byte, 0, max(n, spaceBytes))
+		s.buf = make([]byte, 0, max(n, leastBytes, min(s.held, mostBytes)))
 		s.held += cap(s.buf)
 	} else if s.held == 0 {
 		s.held = cap(s.buf)
