@@ -353,7 +353,15 @@ func TestADirectoryOfUnreadGenerationsThatMayNotBeListedIsWaitedFor(t *testing.T
 	w.write("a.log", "4\n")
 	ffs.set(failing("readdir", w.path("old")+"/", unix.EACCES))
 	a = w.start() // tries again after a second
-	a.until("it was tried", func() bool { return testutil.ToFloat64(a.c.metrics.errors) > 0 })
+	tried := func() { a.until("it was tried", func() bool { return testutil.ToFloat64(a.c.metrics.errors) > 0 }) }
+	tried()
+	w.write("b.log", "other\n") // neither another path nor the end waits for it
+	a.want("b.log", "other")
+	began := time.Now()
+	a.stop()
+	require.Less(t, time.Since(began), patience/2)
+	a = w.start()
+	tried()
 	ffs.heal()
 	a.want("a.log", "3", "4")
 	a.stop()
