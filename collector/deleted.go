@@ -33,6 +33,7 @@ type deletedFile struct {
 	size    int64
 	order   uint64 // in which they were found to be deleted
 	readers map[*stream]*tail.File
+	letGo   bool // its readers are told, and it counts no more
 }
 
 // NewDeleted bounds deleted files to most bytes, or not at all if most is 0,
@@ -63,30 +64,53 @@ func (d *Deleted) hold(s *stream, f *tail.File, size int64) {
 		d.next++
 		d.files[f.ID()] = df
 	}
+	_, told := df.readers[s]
+	df.readers[s] = f
+	if df.letGo {
+		d.mu.Unlock()
+		if !told {
+			d.take(s, f, size)
+		}
+		return
+	}
 	d.bytes += size - df.size
-	df.size, df.readers[s] = size, f
+	df.size = size
 	victims := d.overLocked()
 	d.mu.Unlock()
 	for _, v := range victims {
-		for s, f := range v.readers {
-			s.c.log.Warn("deleted files hold more than deleted_files.max_bytes, the oldest is let go; raise the bound, let rotation keep files for longer, or mend what keeps them from being delivered",
-				"path", s.path, "file", f.ID().String(), "size", v.size, "max_bytes", d.most)
-			s.abandon(f)
-		}
+		d.take(v.s, v.f, v.size)
 	}
 }
 
-func (d *Deleted) overLocked() (victims []*deletedFile) {
+// take makes a stream let go of a file.
+func (d *Deleted) take(s *stream, f *tail.File, size int64) {
+	s.c.log.Warn("deleted files hold more than deleted_files.max_bytes, the oldest is let go; raise the bound, let rotation keep files for longer, or mend what keeps them from being delivered",
+		"path", s.path, "file", f.ID().String(), "size", size, "max_bytes", d.most)
+	s.abandon(f)
+}
+
+// victim is a file that one of its readers is to let go.
+type victim struct {
+	s    *stream
+	f    *tail.File
+	size int64
+}
+
+// overLocked chooses the files that are let go. They stay known until their readers
+// have done so, so that they are not counted once more.
+func (d *Deleted) overLocked() (victims []victim) {
 	for d.most > 0 && d.bytes > d.most {
-		var oldest checkpoint.FileID
-		for id, df := range d.files {
-			if o := d.files[oldest]; o == nil || df.order < o.order {
-				oldest = id
+		var oldest *deletedFile
+		for _, df := range d.files {
+			if !df.letGo && (oldest == nil || df.order < oldest.order) {
+				oldest = df
 			}
 		}
-		victims = append(victims, d.files[oldest])
-		d.bytes -= d.files[oldest].size
-		delete(d.files, oldest)
+		for s, f := range oldest.readers {
+			victims = append(victims, victim{s, f, oldest.size})
+		}
+		d.bytes -= oldest.size
+		oldest.letGo = true
 	}
 	return victims
 }
@@ -99,9 +123,12 @@ func (d *Deleted) release(s *stream, id checkpoint.FileID) {
 	if df == nil {
 		return
 	}
-	if delete(df.readers, s); len(df.readers) == 0 {
+	if delete(df.readers, s); len(df.readers) > 0 {
+		return
+	}
+	delete(d.files, id)
+	if !df.letGo {
 		d.bytes -= df.size
-		delete(d.files, id)
 	}
 }
 

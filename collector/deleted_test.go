@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
+
+	"logferry/collector/tail"
 )
 
 // While nothing can be delivered, files are deleted one after the other: the
@@ -95,4 +97,41 @@ func TestATaskThatEndsWhileADeletedFileIsUnreadCountsWhatIsLost(t *testing.T) {
 	a.stop()
 	require.Equal(t, int64(4), a.c.Abandoned())
 	require.Equal(t, 1, w.log.count("the task ends while a deleted file"))
+}
+
+// A tailer that has not let go of its file yet must not cost another one.
+func TestAFileThatIsBeingLetGoCountsNoMore(t *testing.T) {
+	w := newWorld(t, false)
+	w.deleted = 20
+	a := w.start()
+	a.stop()
+	d, list := a.c.deps.Deleted, []*tail.File{}
+	s, other := newStream(a.c, w.path("x"), false, nil), newStream(a.c, w.path("y"), false, nil)
+	for i := range 3 {
+		w.write(fmt.Sprint(i), "text\n")
+		f, err := tail.Open(w.path(fmt.Sprint(i)), a.c.tail)
+		require.NoError(t, err)
+		t.Cleanup(f.Close)
+		list = append(list, f)
+		d.hold(s, f, 10)
+	}
+	letGo := func() int { return w.log.count("the oldest is let go") }
+	require.Equal(t, 1, letGo())
+	for range 3 {
+		for _, f := range list {
+			d.hold(s, f, 10)
+		}
+	}
+	require.Equal(t, 1, letGo())
+	require.Equal(t, int64(20), d.Bytes())
+	d.hold(other, list[0], 10)
+	require.Equal(t, 2, letGo(), "all who read it let it go")
+	d.release(s, list[0].ID())
+	d.release(other, list[0].ID())
+	require.Equal(t, int64(20), d.Bytes())
+	d.release(s, list[1].ID())
+	require.Equal(t, int64(10), d.Bytes())
+	d.hold(s, list[0], 10) // another file with its identity
+	require.Equal(t, int64(20), d.Bytes())
+	require.Equal(t, 2, letGo())
 }

@@ -123,6 +123,7 @@ func (s *stream) reopenFailed(f *tail.File, err error) (bool, error) {
 		return false, err
 	}
 	s.remember(f, false)
+	s.c.deps.Deleted.release(s, f.ID())
 	s.c.disown(f.ID())
 	s.c.metrics.rotations.WithLabelValues("rename").Inc()
 	s.opened = false
