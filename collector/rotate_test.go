@@ -33,7 +33,7 @@ func TestARenamedFileIsReadToItsEndBeforeTheNewOneBegins(t *testing.T) {
 func TestLateWritesToARenamedFileAreCollectedUntilItIsQuiet(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.write("a.log", "1\n")
-		a := w.start(with(func(c *Config) { c.RotateWait = time.Second }))
+		a := w.start(with(func(c *Config) { c.RotateWait = 3 * time.Second }))
 		a.want("a.log", "1")
 		w.rotateCreate("a.log", "a.log.1")
 		w.write("a.log", "new\n")
@@ -48,7 +48,7 @@ func TestLateWritesArriveWhileTheNewFileNeverRests(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		before := descriptors(t)
 		w.write("a.log", "1\n")
-		a := w.start()
+		a := w.start(with(func(c *Config) { c.RotateWait = 3 * time.Second })) // the late line comes within it, however slow the host
 		a.want("a.log", "1")
 		a.settled()
 		old, err := os.OpenFile(w.path("a.log"), os.O_WRONLY|os.O_APPEND, 0)
