@@ -207,24 +207,36 @@ func (a *app) taskRmCmd() *cobra.Command {
 	}
 	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
-		for _, name := range args {
-			if err := needTaskName(name); err != nil {
+		err := a.eachTask(cmd, e, args, func(ctx context.Context, s remote, name string) error {
+			revision, err := s.Delete(ctx, name)
+			if err != nil {
+				return err
+			}
+			a.say(output, "deleted task %s; 'logferry task rollback %s --to %d' brings it back", name, name, revision-1)
+			return nil
+		})
+		if err == nil && output.format == "json" {
+			return a.show(output, map[string][]string{"deleted": args}, nil)
+		}
+		return err
+	})
+	return cmd
+}
+
+// eachTask does something to one named task after the other, once all of the
+// names are found to be names.
+func (a *app) eachTask(cmd *cobra.Command, e *etcdFlags, names []string, do func(context.Context, remote, string) error) error {
+	for _, name := range names {
+		if err := needTaskName(name); err != nil {
+			return err
+		}
+	}
+	return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
+		for _, name := range names {
+			if err := do(ctx, s, name); err != nil {
 				return err
 			}
 		}
-		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
-			for _, name := range args {
-				revision, err := s.Delete(ctx, name)
-				if err != nil {
-					return err
-				}
-				a.say(output, "deleted task %s; 'logferry task rollback %s --to %d' brings it back", name, name, revision-1)
-			}
-			if output.format == "json" {
-				return a.show(output, map[string][]string{"deleted": args}, nil)
-			}
-			return nil
-		})
+		return nil
 	})
-	return cmd
 }

@@ -223,34 +223,24 @@ func (a *app) taskPauseCmd(pause bool) *cobra.Command {
 	}
 	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
-		for _, name := range args {
-			if err := needTaskName(name); err != nil {
+		return a.eachTask(cmd, e, args, func(ctx context.Context, s remote, name string) error {
+			entry, err := s.Get(ctx, name)
+			if err != nil {
 				return err
 			}
-		}
-		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
-			for _, name := range args {
-				entry, err := s.Get(ctx, name)
-				if err != nil {
-					return err
-				}
-				text, err := task.WithPaused(entry.Raw, name, pause)
-				if err != nil {
-					return badConfig(err)
-				}
-				words := fmt.Sprintf("task %s %s already", name, state)
-				if string(text) != string(entry.Raw) {
-					if entry, err = s.Replace(ctx, name, text, entry.Modified); err != nil {
-						return lookAgain(err, name)
-					}
-					words = verb + " task " + name
-				}
-				doc := map[string]any{"name": name, "paused": pause, "revision": entry.Modified}
-				if err := a.show(output, doc, func(t *table) { t.row(fmt.Sprintf("%s, revision %d", words, entry.Modified)) }); err != nil {
-					return err
-				}
+			text, err := task.WithPaused(entry.Raw, name, pause)
+			if err != nil {
+				return badConfig(err)
 			}
-			return nil
+			words := fmt.Sprintf("task %s %s already", name, state)
+			if string(text) != string(entry.Raw) {
+				if entry, err = s.Replace(ctx, name, text, entry.Modified); err != nil {
+					return lookAgain(err, name)
+				}
+				words = verb + " task " + name
+			}
+			doc := map[string]any{"name": name, "paused": pause, "revision": entry.Modified}
+			return a.show(output, doc, func(t *table) { t.row(fmt.Sprintf("%s, revision %d", words, entry.Modified)) })
 		})
 	})
 	return cmd
