@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"unicode/utf8"
 
@@ -211,13 +212,19 @@ func matchers(patterns []string) ([]matcher, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := matcher{re: re}
-		if prefix, whole := re.LiteralPrefix(); whole {
-			m.literal = []byte(prefix)
-		}
-		list = append(list, m)
+		list = append(list, matcher{re: re, literal: literal(p)})
 	}
 	return list, nil
+}
+
+// literal is the text of a pattern that is nothing but text, and nil of any
+// other: regexp.LiteralPrefix takes ^text$ for one, too.
+func literal(pattern string) []byte {
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil || tree.Op != syntax.OpLiteral || tree.Flags&syntax.FoldCase != 0 {
+		return nil
+	}
+	return []byte(string(tree.Rune))
 }
 
 // find returns which of the patterns matches first in their order; -1: none.

@@ -191,3 +191,16 @@ func FuzzMask(f *testing.F) {
 		}
 	})
 }
+
+func TestAnAnchoredPatternIsNotLookedForAsText(t *testing.T) {
+	s, err := New(Config{Exclude: []string{`^DEBUG$`, `\Atrace\z`}, MaxBytes: 100})
+	require.NoError(t, err)
+	for value, want := range map[string]Reason{
+		"DEBUG": Exclude, "trace": Exclude,
+		"a DEBUG line": Kept, "DEBUG ": Kept, "no DEBUG": Kept, "trace it": Kept,
+	} {
+		var c Counts
+		why, _ := s.One(&record.Record{Value: []byte(value)}, frame.Bytes, &Space{}, &c)
+		require.Equal(t, want, why, value)
+	}
+}
