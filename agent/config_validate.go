@@ -24,10 +24,7 @@ const (
 	minHeadroom     = task.ByteSize(16 << 20) // what the agent needs beside its buffers
 )
 
-var (
-	idPattern   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
-	namePattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$`)
-)
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
 
 // Validate reports the first value that the agent cannot work with, as one
 // line that says where the value was set and what to write instead. It expects
@@ -64,7 +61,7 @@ func (c *Config) validateIdentity() error {
 		return c.fault("id", "%q cannot be an id; use letters, digits, '.', '_' and '-'", c.ID)
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.Labels)) {
-		if !namePattern.MatchString(key) {
+		if !task.ValidWord(key) {
 			return c.fault("labels."+key, "%q cannot name a label; use letters, digits, '.', '_' and '-'", key)
 		}
 		if strings.ContainsFunc(c.Labels[key], func(r rune) bool { return r < ' ' || r == 0x7f }) {
@@ -104,7 +101,7 @@ func (c *Config) validateClusters() error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Clusters)) {
-		if !namePattern.MatchString(name) {
+		if !task.ValidWord(name) {
 			return c.fault("clusters."+name, "%q cannot name a cluster; use letters, digits, '.', '_' and '-'", name)
 		}
 		if err := c.Clusters[name].Validate(); err != nil {

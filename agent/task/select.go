@@ -11,12 +11,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// ValidWord reports whether a label or a cluster of agent.yaml can be called so.
+func ValidWord(name string) bool { return wordRule.MatchString(name) }
+
 // AnyValue as a label's value in a selector stands for every value: the agent
 // must have the label.
 const AnyValue = "*"
 
-// labelRule is what agent.yaml lets a label be called.
-var labelRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$`)
+var wordRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$`)
 
 // Selector says which agents a task is for. An agent must satisfy every key
 // that is set; of a list, one entry suffices.
@@ -71,7 +73,7 @@ func (c *checker) selector(s *Selector) {
 	}
 	for _, label := range slices.Sorted(maps.Keys(s.Labels)) {
 		key := "select.labels." + label
-		if !labelRule.MatchString(label) {
+		if !ValidWord(label) {
 			c.add(key, "%q cannot name a label; use up to 63 letters, digits, '.', '_' and '-'", label)
 		}
 		if len(s.Labels[label]) == 0 {
