@@ -10,11 +10,16 @@ import (
 	"logferry/agent/task"
 )
 
-// States of a task on one agent as an overview shows them; beside them there
-// are those of TaskReport.
+// States of a task on one agent as an overview shows them: those of TaskReport
+// that it tells apart, and two of its own.
 const (
-	statePending = "pending" // the agent has not told yet that it took the newest version
-	stateUnknown = "unknown" // the agent runs more tasks than its report can hold
+	stateRunning  = "running"
+	stateRefused  = "refused"
+	stateFailing  = "failing"
+	stateStopped  = "stopped"
+	stateDraining = "draining"
+	statePending  = "pending" // the agent has not told yet that it took the newest version
+	stateUnknown  = "unknown" // the agent runs more tasks than its report can hold
 )
 
 // TaskOnAgent is what one task does on one agent. Its state is that which the
@@ -28,7 +33,7 @@ type TaskOnAgent struct {
 }
 
 // Troubled says whether somebody should look at it.
-func (t TaskOnAgent) Troubled() bool { return t.State == "refused" || t.State == "failing" }
+func (t TaskOnAgent) Troubled() bool { return t.State == stateRefused || t.State == stateFailing }
 
 // TaskOverview is what one task does on all agents. Sums and extremes are
 // those of the agents' newest reports.
@@ -111,10 +116,10 @@ func stateOn(m Member, r TaskReport, reported, meant bool, newest Entry) string 
 	case !reported:
 		return statePending
 	case r.Refused:
-		return "refused"
-	case !meant && m.Applied() < newest.Modified, !meant && r.State == "running":
-		return "draining" // it has not heard yet, or has not said, that it is not meant any more
-	case (r.State == "running" || r.State == "stopped") && r.Revision < newest.Modified:
+		return stateRefused
+	case !meant && m.Applied() < newest.Modified, !meant && r.State == stateRunning:
+		return stateDraining // it has not heard yet, or has not said, that it is not meant any more
+	case (r.State == stateRunning || r.State == stateStopped) && r.Revision < newest.Modified:
 		return statePending
 	}
 	return r.State
@@ -123,13 +128,13 @@ func stateOn(m Member, r TaskReport, reported, meant bool, newest Entry) string 
 func (o *TaskOverview) add(m Member, r TaskReport, state string) {
 	o.Agents++
 	switch state {
-	case "running":
+	case stateRunning:
 		o.Running++
-	case "refused":
+	case stateRefused:
 		o.Refused++
-	case "failing":
+	case stateFailing:
 		o.Failing++
-	case "stopped":
+	case stateStopped:
 		o.Stopped++
 	case stateUnknown:
 		o.Unknown++
