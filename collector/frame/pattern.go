@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"bytes"
 	"regexp"
 	"regexp/syntax"
 	"unicode"
@@ -8,10 +9,12 @@ import (
 )
 
 // Pattern is a regular expression that is asked of every line: most answers
-// are given by the line's first byte. It may be used from several goroutines.
+// are given by the line's first byte, or by a search for plain text. It may be
+// used from several goroutines.
 type Pattern struct {
-	re    *regexp.Regexp
-	first *[256]bool // what a match can begin with; nil: anything, anywhere
+	re      *regexp.Regexp
+	literal []byte     // its text when it is nothing but text
+	first   *[256]bool // what a match can begin with; nil: anything, anywhere
 }
 
 // Compile makes a pattern of RE2 text.
@@ -20,20 +23,40 @@ func Compile(text string) (*Pattern, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pattern{re: re, first: firstBytes(text)}, nil
+	return &Pattern{re: re, literal: literal(text), first: firstBytes(text)}, nil
 }
 
 // MustCompile is Compile for texts that are known to be right.
 func MustCompile(text string) *Pattern {
-	return &Pattern{re: regexp.MustCompile(text), first: firstBytes(text)}
+	p, err := Compile(text)
+	if err != nil {
+		panic(err)
+	}
+	return p
 }
+
+// String is the text that the pattern was made of.
+func (p *Pattern) String() string { return p.re.String() }
 
 // Match reports whether the line holds a match.
 func (p *Pattern) Match(line []byte) bool {
+	if p.literal != nil {
+		return bytes.Contains(line, p.literal)
+	}
 	if p.first != nil && len(line) > 0 && !p.first[line[0]] {
 		return false
 	}
 	return p.re.Match(line)
+}
+
+// literal is the text of a pattern that is nothing but text, and nil of any
+// other: regexp.LiteralPrefix takes ^text$ for one, too.
+func literal(text string) []byte {
+	tree, err := syntax.Parse(text, syntax.Perl)
+	if err != nil || tree.Op != syntax.OpLiteral || tree.Flags&syntax.FoldCase != 0 {
+		return nil
+	}
+	return []byte(string(tree.Rune))
 }
 
 // firstBytes is what a line can begin with that matches; nil unless the

@@ -10,8 +10,9 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
-	"regexp/syntax"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"logferry/collector/frame"
@@ -50,7 +51,7 @@ type Counts struct {
 type Shape struct {
 	charset          *frame.Charset
 	raw              bool
-	include, exclude []matcher
+	include, exclude []*frame.Pattern
 	dropEmpty        bool
 	masks            []mask
 	maxBytes         int
@@ -61,10 +62,10 @@ type Shape struct {
 func New(cfg Config) (*Shape, error) {
 	s := &Shape{charset: cfg.Charset, raw: cfg.Raw, dropEmpty: cfg.DropEmpty, maxBytes: cfg.MaxBytes, dropLong: cfg.DropLong}
 	var err error
-	if s.include, err = matchers(cfg.Include); err != nil {
+	if s.include, err = compile(cfg.Include); err != nil {
 		return nil, fmt.Errorf("include: %w", err)
 	}
-	if s.exclude, err = matchers(cfg.Exclude); err != nil {
+	if s.exclude, err = compile(cfg.Exclude); err != nil {
 		return nil, fmt.Errorf("exclude: %w", err)
 	}
 	for _, m := range cfg.Mask {
@@ -72,7 +73,7 @@ func New(cfg Config) (*Shape, error) {
 		if err != nil {
 			return nil, fmt.Errorf("mask: %w", err)
 		}
-		s.masks = append(s.masks, mask{re: re, replace: []byte(m.Replace), plain: !bytes.Contains([]byte(m.Replace), []byte("$"))})
+		s.masks = append(s.masks, mask{re: re, replace: []byte(m.Replace), plain: !strings.Contains(m.Replace, "$")})
 	}
 	if len(s.include)+len(s.exclude)+len(s.masks) == 0 && !s.dropEmpty && s.charset == nil {
 		return nil, nil
@@ -101,7 +102,7 @@ func (s *Shape) judge(value []byte) (why Reason, pattern string) {
 		return Include, ""
 	}
 	if i := find(s.exclude, value); i >= 0 {
-		return Exclude, s.exclude[i].re.String()
+		return Exclude, s.exclude[i].String()
 	}
 	return Kept, ""
 }
@@ -199,41 +200,19 @@ func (s *Shape) bound(r *record.Record, length int, c *Counts) bool {
 	return true
 }
 
-// matcher is a pattern; literal is its text when it is nothing but text.
-type matcher struct {
-	re      *regexp.Regexp
-	literal []byte
-}
-
-func matchers(patterns []string) ([]matcher, error) {
-	var list []matcher
-	for _, p := range patterns {
-		re, err := regexp.Compile(p)
+func compile(patterns []string) ([]*frame.Pattern, error) {
+	var list []*frame.Pattern
+	for _, text := range patterns {
+		p, err := frame.Compile(text)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, matcher{re: re, literal: literal(p)})
+		list = append(list, p)
 	}
 	return list, nil
 }
 
-// literal is the text of a pattern that is nothing but text, and nil of any
-// other: regexp.LiteralPrefix takes ^text$ for one, too.
-func literal(pattern string) []byte {
-	tree, err := syntax.Parse(pattern, syntax.Perl)
-	if err != nil || tree.Op != syntax.OpLiteral || tree.Flags&syntax.FoldCase != 0 {
-		return nil
-	}
-	return []byte(string(tree.Rune))
-}
-
 // find returns which of the patterns matches first in their order; -1: none.
-func find(list []matcher, value []byte) int {
-	for i := range list {
-		m := &list[i]
-		if m.literal != nil && bytes.Contains(value, m.literal) || m.literal == nil && m.re.Match(value) {
-			return i
-		}
-	}
-	return -1
+func find(list []*frame.Pattern, value []byte) int {
+	return slices.IndexFunc(list, func(p *frame.Pattern) bool { return p.Match(value) })
 }
