@@ -10,7 +10,6 @@ import (
 
 	"logferry/collector/checkpoint"
 	"logferry/collector/tail"
-	"logferry/internal/record"
 )
 
 // copytruncate copies a file and cuts it to nothing. The copy is made first,
@@ -113,8 +112,7 @@ func (s *stream) leadsTo(f *tail.File) (bool, error) {
 
 // adopt makes a copy a part of the stream.
 func (s *stream) adopt(f *tail.File) {
-	f.SetSource(&record.Source{Task: s.c.cfg.Task, Host: s.c.cfg.Host, Path: s.path, File: f.ID().String()})
-	f.SetElsewhere(&s.elsewhere)
+	s.label(f)
 	f.SetRotated()
 	f.Rest()
 	f.Mark()
@@ -265,7 +263,7 @@ func (s *stream) openCandidate(g generation) (f *tail.File, err error) {
 	var read bool
 	if g.packed {
 		f.SetSince(g.mtime)
-		read = isCopyOfDone(f, s.known)
+		read = isCopy(f, s.known, true)
 	} else {
 		read = stored && f.Resume(st)
 	}
@@ -345,18 +343,11 @@ func (c *Collector) isYoung(stamp int64, id checkpoint.FileID) bool {
 
 // siblingOf finds the stream whose generation or copy a path may be.
 func (c *Collector) siblingOf(path string) *stream {
-	dir, name := filepath.Split(path)
-	ext := filepath.Ext(name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := len(name) - 1; i > 0; i-- {
-		for _, base := range []string{name[:i], name[:i] + ext} {
-			if base == name || !isSibling(base, name) {
-				continue
-			}
-			if s := c.streams[filepath.Join(dir, base)]; s != nil {
-				return s
-			}
+	for p := range rotatedFrom(path) {
+		if s := c.streams[p]; s != nil {
+			return s
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package collector
 import (
 	"cmp"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,7 +88,7 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 			return files, false, tail.ErrOther
 		}
 		isCurrent := hasCurrent && i == len(list)-1
-		if !isCurrent && !g.known && !g.packed && isCopy(f, known) {
+		if !isCurrent && !g.known && !g.packed && isCopy(f, known, false) {
 			f.Close()
 			continue
 		}
@@ -231,13 +232,7 @@ func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current ge
 	if err != nil {
 		return nil, err
 	}
-	if err := q.plain(n.siblings, true); err != nil {
-		return nil, err
-	}
-	if err := q.plain(n.others, false); err != nil {
-		return nil, err
-	}
-	packed, err := q.packed(n)
+	packed, err := q.through(n)
 	if err != nil {
 		return nil, err
 	}
@@ -249,6 +244,18 @@ func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current ge
 		return nil, err
 	}
 	return q.result(), nil
+}
+
+// through takes what is the path's among the files of a directory, and returns
+// what is compressed, to be judged.
+func (q *search) through(n names) (packed []generation, err error) {
+	if err := q.plain(n.siblings, true); err != nil {
+		return nil, err
+	}
+	if err := q.plain(n.others, false); err != nil {
+		return nil, err
+	}
+	return q.packed(n)
 }
 
 // plain looks at files that are not compressed.
@@ -373,6 +380,8 @@ type names struct {
 	others   []string
 }
 
+func (n names) all() []string { return slices.Concat(n.siblings, n.packed, n.others) }
+
 // look lists the directory of a path.
 func (c *Collector) look(path string) (n names, err error) {
 	dir, base := filepath.Split(path)
@@ -397,20 +406,10 @@ func (c *Collector) look(path string) (n names, err error) {
 }
 
 // isCopy recognises what copytruncate leaves: a file that holds what was
-// collected of another.
-func isCopy(f *tail.File, known map[checkpoint.FileID]checkpoint.State) bool {
+// collected of another; with done, of one that is read to its end.
+func isCopy(f *tail.File, known map[checkpoint.FileID]checkpoint.State, done bool) bool {
 	for _, st := range known {
-		if f.CopyOf(st) {
-			return true
-		}
-	}
-	return false
-}
-
-// isCopyOfDone does so for what is read to its end alone.
-func isCopyOfDone(f *tail.File, known map[checkpoint.FileID]checkpoint.State) bool {
-	for _, st := range known {
-		if st.Done && f.CopyOf(st) {
+		if (st.Done || !done) && f.CopyOf(st) {
 			return true
 		}
 	}
@@ -427,6 +426,22 @@ func isSibling(base, name string) bool {
 		return true
 	}
 	return isNumbered(base, name)
+}
+
+// rotatedFrom yields the paths of which path looks like a rotated generation, the
+// longest first.
+func rotatedFrom(path string) iter.Seq[string] {
+	dir, name := filepath.Split(path)
+	ext := filepath.Ext(name)
+	return func(yield func(string) bool) {
+		for i := len(name) - 1; i > 0; i-- {
+			for _, base := range []string{name[:i], name[:i] + ext} {
+				if base != name && isSibling(base, name) && !yield(filepath.Join(dir, base)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // isNumbered reports whether name is base with a number or date behind it or

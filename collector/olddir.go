@@ -58,13 +58,7 @@ func (q *search) lookThrough(dir string, needed bool) (packed []generation, err 
 	if err != nil {
 		return nil, err
 	}
-	if err := q.plain(n.siblings, true); err != nil {
-		return nil, err
-	}
-	if err := q.plain(n.others, false); err != nil {
-		return nil, err
-	}
-	return q.packed(n)
+	return q.through(n)
 }
 
 // unreachable reports whether a directory is not there, or never was for this agent.

@@ -47,24 +47,22 @@ func isPackedSibling(base, name string) bool {
 // isPackedGeneration reports whether a path is a compressed generation of a
 // path that is collected: what is missing of that one is read from it, so it is no file of its own.
 func (c *Collector) isPackedGeneration(path string) bool {
-	dir, name := filepath.Split(path)
-	plain, packed := unpackedName(name)
+	plain, packed := unpackedName(path)
 	if !packed {
 		return false
 	}
-	ext := filepath.Ext(plain)
-	for i := len(plain); i > 0; i-- {
-		for _, base := range []string{plain[:i], plain[:i] + ext} {
-			if base != plain && !isSibling(base, plain) {
-				continue
-			}
-			p := filepath.Join(dir, base)
-			c.mu.Lock()
-			collected := c.streams[p] != nil
-			c.mu.Unlock()
-			if collected || c.matches(p) {
-				return true
-			}
+	collected := func(p string) bool {
+		c.mu.Lock()
+		running := c.streams[p] != nil
+		c.mu.Unlock()
+		return running || c.matches(p)
+	}
+	if collected(plain) {
+		return true
+	}
+	for p := range rotatedFrom(plain) {
+		if collected(p) {
+			return true
 		}
 	}
 	return false

@@ -32,7 +32,7 @@ func (s *stream) park(failed error) bool {
 		return false
 	}
 	s.setTimerLocked(failed)
-	s.running, s.interrupt = false, nil
+	s.running, s.interrupt, s.stopped = false, nil, nil
 	return true
 }
 

@@ -3,7 +3,6 @@ package collector
 import (
 	"errors"
 	"io/fs"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -52,13 +51,13 @@ func (s *stream) reopenRenamed(f *tail.File) error {
 	if err != nil {
 		return err
 	}
-	paths := slices.Concat(n.siblings, n.packed, n.others)
+	paths := n.all()
 	for _, dir := range s.places() {
 		n, err := s.lookInto(dir, false)
 		if err != nil {
 			return err
 		}
-		paths = append(paths, slices.Concat(n.siblings, n.packed, n.others)...)
+		paths = append(paths, n.all()...)
 	}
 	for _, p := range paths {
 		g, err := s.c.statGeneration(p)

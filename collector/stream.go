@@ -37,7 +37,7 @@ type stream struct {
 
 	interrupt context.CancelFunc // ends the tailer's turn; nil while it does not run
 	doomed    []*tail.File       // to be given up
-	stopped   <-chan struct{}    // closed when the turn ends; for the tailer alone
+	stopped   <-chan struct{}    // closed when the turn ends; for the tailer alone, while it runs
 
 	watches []*watch.Watch
 	timer   *time.Timer
@@ -298,8 +298,7 @@ func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) (ta
 			s.c.disown(f.ID())
 		}
 	}()
-	f.SetSource(&record.Source{Task: s.c.cfg.Task, Host: s.c.cfg.Host, Path: s.path, File: f.ID().String()})
-	f.SetElsewhere(&s.elsewhere)
+	s.label(f)
 	st, stored := g.state, g.known
 	if !stored {
 		st, stored = s.c.deps.Store.Get(s.c.cfg.Task, f.ID())
@@ -329,6 +328,12 @@ func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) (ta
 		s.c.deps.Store.FlushSoon()
 	}
 	return true, nil, nil
+}
+
+// label tells a file whose lines it holds.
+func (s *stream) label(f *tail.File) {
+	f.SetSource(&record.Source{Task: s.c.cfg.Task, Host: s.c.cfg.Host, Path: s.path, File: f.ID().String()})
+	f.SetElsewhere(&s.elsewhere)
 }
 
 func (s *stream) setQueue(files []*tail.File, current bool) {
