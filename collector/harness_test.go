@@ -242,11 +242,15 @@ func (j *journal) Write(p []byte) (int, error) {
 	return j.text.Write(p)
 }
 
-// count says how often a text was logged.
-func (j *journal) count(text string) int {
+func (j *journal) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return strings.Count(j.text.String(), text)
+	return j.text.String()
+}
+
+// count says how often a text was logged.
+func (j *journal) count(text string) int {
+	return strings.Count(j.String(), text)
 }
 
 // agent is one run of a collector, from its start to its clean end.

@@ -106,9 +106,24 @@ func newModel(t *testing.T, w *world, seed uint64) *model {
 		if t.Failed() {
 			t.Logf("seed %d, rotate_wait %v, close_inactive %v, compressed %q, delayed %v, moved to %q, the program:\n%s",
 				seed, w.cfg.RotateWait, w.cfg.CloseInactive, m.pack, m.delay, m.olddir, strings.Join(m.program, "\n"))
+			t.Logf("LOG:\n%s", w.log.String())
+			t.Logf("what did not arrive:\n%s", strings.Join(m.missing(), "\n"))
 		}
 	})
 	return m
+}
+
+func (m *model) missing() []string {
+	var lines []string
+	for _, l := range m.logs {
+		for line := range l.written {
+			if m.times[line] == 0 {
+				lines = append(lines, line)
+			}
+		}
+	}
+	slices.Sort(lines)
+	return lines
 }
 
 func (l *modelLog) closeFiles() {

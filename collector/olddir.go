@@ -54,11 +54,7 @@ func (q *search) movedAway() (packed []generation, err error) {
 // lookThrough takes what is the path's in another directory, and returns what
 // is compressed. A directory that is needed is waited for if it may not be listed.
 func (q *search) lookThrough(dir string, needed bool) (packed []generation, err error) {
-	n, err := q.s.lookInto(dir, needed)
-	if err != nil {
-		return nil, err
-	}
-	return q.through(n)
+	return q.through(func() (names, error) { return q.s.lookInto(dir, needed) })
 }
 
 // unreachable reports whether a directory is not there, or never was for this agent.

@@ -84,7 +84,7 @@ func (s *stream) hasTwin(path string, n names) (bool, error) {
 	plain, _ := unpackedName(path)
 	_, err := s.c.tail.FS.Look(plain)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && (slices.Contains(n.siblings, plain) || slices.Contains(n.others, plain)):
+	case errors.Is(err, fs.ErrNotExist) && n.plain(plain):
 		return false, tail.ErrOther
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
