@@ -189,7 +189,8 @@ func (s *stream) candidates(f *tail.File, was *checkpoint.State) (list []candida
 }
 
 func (s *stream) tryCandidates(f *tail.File, was *checkpoint.State) (list []candidate, err error) {
-	n, err := s.c.look(s.path)
+	v := newSight()
+	n, err := v.list(func() (names, error) { return s.c.look(s.path) })
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +201,7 @@ func (s *stream) tryCandidates(f *tail.File, was *checkpoint.State) (list []cand
 		defer s.c.unpackDone()
 	}
 	for i, p := range append(n.siblings, n.packed...) {
-		c, err := s.candidate(p, n, i >= len(n.siblings), f, was)
+		c, err := s.candidate(p, n, i >= len(n.siblings), f, was, &v)
 		if err == nil {
 			err = f.Unsure()
 		} else {
@@ -213,17 +214,19 @@ func (s *stream) tryCandidates(f *tail.File, was *checkpoint.State) (list []cand
 			return list, err
 		}
 	}
-	return list, nil
+	return list, s.verify(v)
 }
 
 // candidate opens one sibling and compares it; without a file when it is none.
-func (s *stream) candidate(p string, n names, packed bool, f *tail.File, was *checkpoint.State) (c candidate, err error) {
+func (s *stream) candidate(p string, n names, packed bool, f *tail.File, was *checkpoint.State, v *sight) (c candidate, err error) {
 	if packed {
 		if twin, err := s.hasTwin(p, n); twin || err != nil {
+			v.sawTwin(p, n)
 			return c, err
 		}
 	}
 	g, err := s.c.statGeneration(p)
+	v.saw(p, g.id)
 	if err != nil || g.id == f.ID() || !s.c.ownable(g.id) {
 		return c, err
 	}

@@ -190,18 +190,17 @@ type search struct {
 	lost     map[checkpoint.FileID]checkpoint.State // known, and not found yet
 	found    []generation                           // also those that are read to their end
 	doubtful []string                               // directories that may belong to other paths
-
-	looked []func() (names, error)      // the lists that were gone through
-	seen   map[string]checkpoint.FileID // what stood under the names of siblings; nothing: not looked at
-	ids    map[checkpoint.FileID]bool   // those in seen
-	moving bool                         // files were renamed since they were listed, or have two names
+	sight    sight
 }
 
 func (s *stream) newSearch(known map[checkpoint.FileID]checkpoint.State, current generation, hasCurrent bool) *search {
 	q := &search{
 		s: s, known: known, current: current, hasCurrent: hasCurrent,
 		unread: map[checkpoint.FileID]checkpoint.State{}, lost: map[checkpoint.FileID]checkpoint.State{},
-		seen: map[string]checkpoint.FileID{}, ids: map[checkpoint.FileID]bool{current.id: hasCurrent},
+		sight: newSight(),
+	}
+	if hasCurrent {
+		q.sight.saw(s.path, current.id)
 	}
 	for id, st := range known {
 		q.last = max(q.last, cmp.Or(st.Since, st.Birth))
@@ -242,8 +241,10 @@ func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current ge
 	if err != nil {
 		return nil, err
 	}
-	if err := q.verify(); err != nil {
-		return nil, err
+	if !hasCurrent || len(q.unread) > 0 || q.sight.moving {
+		if err := s.verify(q.sight); err != nil {
+			return nil, err
+		}
 	}
 	if err := q.judge(append(packed, moved...)); err != nil {
 		return nil, err
@@ -254,11 +255,10 @@ func (s *stream) missed(known map[checkpoint.FileID]checkpoint.State, current ge
 // through takes what is the path's among the files of a list, and returns
 // what is compressed, to be judged.
 func (q *search) through(list func() (names, error)) (packed []generation, err error) {
-	n, err := list()
+	n, err := q.sight.list(list)
 	if err != nil {
 		return nil, err
 	}
-	q.looked = append(q.looked, list)
 	if err := q.plain(n.siblings, true); err != nil {
 		return nil, err
 	}
@@ -279,7 +279,7 @@ func (q *search) plain(paths []string, siblings bool) error {
 			return err
 		}
 		if siblings {
-			q.saw(p, g.id)
+			q.sight.saw(p, g.id)
 		}
 		inTime := g.born >= q.last && (!q.hasCurrent || g.born <= q.current.born)
 		g.doubt = !inTime && (q.stepped || q.s.c.ahead(g.born))
@@ -330,16 +330,14 @@ func (q *search) packed(n names) (list []generation, err error) {
 			return nil, err
 		}
 		if twin {
-			q.saw(p, checkpoint.FileID{})
-			plain, _ := unpackedName(p)
-			q.moving = q.moving || !n.plain(plain) && plain != q.s.path
+			q.sight.sawTwin(p, n)
 			continue
 		}
 		g, ok, err := q.identify(p)
 		if err != nil {
 			return nil, err
 		}
-		q.saw(p, g.id)
+		q.sight.saw(p, g.id)
 		g.doubt = g.ended() < floor && q.stepped
 		if ok && (g.ended() >= floor || g.doubt) && q.s.c.ownable(g.id) {
 			g.packed = true
@@ -347,55 +345,6 @@ func (q *search) packed(n names) (list []generation, err error) {
 		}
 	}
 	return list, nil
-}
-
-// saw notes what stood under a name.
-func (q *search) saw(path string, id checkpoint.FileID) {
-	q.seen[path] = id
-	if id != (checkpoint.FileID{}) {
-		q.moving = q.moving || q.ids[id]
-		q.ids[id] = true
-	}
-}
-
-// verify answers with an error, so that all is looked at again, if files were
-// renamed while their names were looked at one after the other: in a rotation that
-// moves them all by one, a file may slip from a name that was not looked at yet to one
-// that was not there when they were listed. Where the path leads to a file, another
-// one has two names then; where it leads to none, or a generation is missing, nothing tells.
-func (q *search) verify() error {
-	if q.hasCurrent && len(q.unread) == 0 && !q.moving {
-		return nil
-	}
-	found := 0
-	for _, list := range q.looked {
-		n, err := list()
-		if err != nil {
-			return err
-		}
-		for _, p := range slices.Concat(n.siblings, n.packed) {
-			was, ok := q.seen[p]
-			if !ok {
-				return tail.ErrOther
-			}
-			found++
-			if was == (checkpoint.FileID{}) {
-				continue
-			}
-			g, err := q.s.c.statGeneration(p)
-			if err != nil {
-				if err = q.s.doWithout(p, err); err != nil {
-					return err
-				}
-			} else if g.id != was {
-				return tail.ErrOther
-			}
-		}
-	}
-	if found != len(q.seen) {
-		return tail.ErrOther
-	}
-	return nil
 }
 
 // mayBeUnseen reports whether a compressed file that is no known generation

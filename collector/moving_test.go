@@ -16,13 +16,15 @@ type mover struct {
 	suffix   string // of compressed generations, or ""
 	delay    bool   // compressed at the next rotation
 	create   bool   // the next file is made at once
+	truncate bool   // copied and cut, not renamed
 	missing  bool   // no file is there when the agent comes back; one is made before the rotation
 	olddir   string // "", or a directory with a slash
+	running  bool   // the agent is held up while the first two rotations happen, not away
 	stepwise bool   // a step for each operation of the collector, not all at one of them
 }
 
 func (m mover) String() string {
-	return fmt.Sprintf("compressed %q, delayed %v, create %v, missing %v, to %q, stepwise %v", m.suffix, m.delay, m.create, m.missing, m.olddir, m.stepwise)
+	return fmt.Sprintf("compressed %q, delayed %v, create %v, truncated %v, missing %v, to %q, running %v, stepwise %v", m.suffix, m.delay, m.create, m.truncate, m.missing, m.olddir, m.running, m.stepwise)
 }
 
 // steps is one rotation. last is the highest number of a generation.
@@ -36,7 +38,11 @@ func (m mover) steps(w *world, last int) (list []func()) {
 			}
 		}
 	}
-	list = append(list, func() { w.rename("a.log", base+".1") })
+	if m.truncate {
+		list = append(list, func() { w.rotateCopyTruncate("a.log", base+".1") })
+	} else {
+		list = append(list, func() { w.rename("a.log", base+".1") })
+	}
 	if m.create {
 		list = append(list, func() { w.write("a.log", "") })
 	}
@@ -50,8 +56,8 @@ func (m mover) steps(w *world, last int) (list []func()) {
 	return list
 }
 
-// script rotates twice while the agent is away and once more at its n-th
-// operation, and demands each line, once, in order. It returns how many operations there were.
+// script rotates twice while the agent does not look and once more at its n-th
+// operation after that, and demands each line, once, in order. It returns how many operations there were.
 func (m mover) script(t *testing.T, n int) int {
 	w := newWorld(t, false)
 	ffs := newFaultFS(nil)
@@ -60,6 +66,8 @@ func (m mover) script(t *testing.T, n int) int {
 	if m.olddir != "" {
 		require.NoError(t, os.Mkdir(w.path(m.olddir), 0o700))
 	}
+	var a *agent
+	var gate chan struct{}
 	var want []string
 	write := func() {
 		text, more := lines("l", 20*len(want), 20*len(want)+20)
@@ -72,12 +80,18 @@ func (m mover) script(t *testing.T, n int) int {
 			step()
 		}
 	}
-	write()
-	a := w.start(quick)
-	a.want("a.log", want...)
-	a.settled()
-	a.stop()
-	first := len(want)
+	first, behind := 0, 0
+	if m.running {
+		a, gate, want = heldUp(t, w, quick)
+		behind = len(want) + 20
+	} else {
+		write()
+		a = w.start(quick)
+		a.want("a.log", want...)
+		a.settled()
+		a.stop()
+		first = len(want)
+	}
 	for last := range 2 {
 		write()
 		rotate(last)
@@ -113,8 +127,12 @@ func (m mover) script(t *testing.T, n int) int {
 			t.Logf("the collector's operations:\n%v\nits log:\n%s", ffs.done, w.log.String())
 		}
 	})
-	a = w.start(quick)
-	a.until("something is read", func() bool { return a.count() > 0 })
+	if m.running {
+		close(gate)
+	} else {
+		a = w.start(quick)
+	}
+	a.until("something is read of the next generation", func() bool { return a.count() > behind })
 	ffs.heal()
 	mu.Lock()
 	defer mu.Unlock()
@@ -135,6 +153,9 @@ func TestARotationAtAnyMomentOfASearchLosesAndDoublesNothing(t *testing.T) {
 	for _, m := range []mover{
 		{create: true}, {suffix: ".gz", delay: true, create: true}, {missing: true}, {suffix: ".zst"}, {suffix: ".gz", missing: true}, {suffix: ".zst", delay: true},
 		{olddir: "old/"}, {olddir: "old/", missing: true}, {olddir: "old/", suffix: ".zst"}, {olddir: "old/", suffix: ".gz", delay: true, missing: true},
+		{truncate: true}, {truncate: true, suffix: ".gz"}, {truncate: true, suffix: ".zst", delay: true},
+		{running: true, create: true}, {running: true, missing: true}, {running: true, olddir: "old/"}, {running: true, olddir: "old/", missing: true},
+		{running: true, suffix: ".gz"}, {running: true, suffix: ".zst", delay: true, missing: true}, {running: true, truncate: true}, {running: true, truncate: true, suffix: ".gz"},
 	} {
 		step := 5
 		if m.missing && m.olddir != "" || os.Getenv("FAULTS") == "all" {
