@@ -37,7 +37,10 @@ func Open(dir string, interval time.Duration, m *Metrics, log *slog.Logger) (*St
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoint store: %w", withRemedy(err))
 	}
-	return &Store{db: db, path: path, interval: interval, log: log, metrics: m, dirty: map[fileKey]Source{}, early: make(chan struct{}, 1)}, nil
+	return &Store{
+		db: db, path: path, interval: interval, log: log, metrics: m, dirty: map[fileKey]Source{},
+		began: time.Now(), pause: flushPause, early: make(chan struct{}, 1),
+	}, nil
 }
 
 // withRemedy says what to do about a directory that cannot be used.

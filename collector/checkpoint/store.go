@@ -21,8 +21,13 @@ const FileName = "checkpoints.db"
 const lockTimeout = 2 * time.Second
 
 // flushBytes is how many bytes may be delivered before a flush comes early:
-// after a kill, not much more than this is sent again.
-const flushBytes = 8 << 20
+// after a kill, not much more than this is sent again. At full speed it would be
+// reached dozens of times a second, each of them two writes to the disk that are waited
+// for: flushPause is the least time between two flushes of this kind.
+const (
+	flushBytes = 8 << 20
+	flushPause = 100 * time.Millisecond
+)
 
 var (
 	bucketFiles = []byte("files") // task → FileID → State
@@ -55,7 +60,10 @@ type Store struct {
 	dirty    map[fileKey]Source // nil Source: delete
 	flushing map[fileKey]Source // taken by a flush that is under way
 
-	delivered atomic.Int64  // bytes since the last flush
+	delivered atomic.Int64 // bytes since the last flush
+	flushed   atomic.Int64 // when that was, since began
+	began     time.Time
+	pause     time.Duration // flushPause
 	early     chan struct{} // asks for one before its time
 }
 
@@ -102,7 +110,7 @@ func (s *Store) Mark(task string, id FileID, src Source) {
 // Delivered counts n bytes that were acknowledged; many of them make the next
 // flush come early.
 func (s *Store) Delivered(n int) {
-	if s.delivered.Add(int64(n)) < flushBytes {
+	if s.delivered.Add(int64(n)) < flushBytes || time.Since(s.began)-time.Duration(s.flushed.Load()) < s.pause {
 		return
 	}
 	s.delivered.Store(0)
@@ -127,6 +135,7 @@ func (s *Store) Sync() error {
 	s.mu.Lock()
 	marks := s.dirty
 	s.delivered.Store(0)
+	s.flushed.Store(int64(time.Since(s.began)))
 	if len(marks) == 0 {
 		s.mu.Unlock()
 		return nil

@@ -176,6 +176,39 @@ func TestRunFlushesAtItsIntervalAndOnceMoreAtTheEnd(t *testing.T) {
 	require.Len(t, got, 2)
 }
 
+func TestManyDeliveredBytesMakeAFlushComeEarlyButNotOneAfterTheOther(t *testing.T) {
+	s, m := open(t, t.TempDir())
+	s.pause = 0
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	id := FileID{Dev: 1, Ino: 2}
+	deliver := func(n int) {
+		s.Mark("web", id, fixed(sample(int64(n))))
+		s.Delivered(n)
+	}
+	flushes := func(n int) {
+		t.Helper()
+		require.Eventually(t, func() bool { return testutil.ToFloat64(m.flushes) == float64(n) }, time.Minute, time.Millisecond)
+	}
+	deliver(flushBytes - 1)
+	deliver(1)
+	flushes(1)
+	deliver(flushBytes)
+	flushes(2)
+	s.flush.Lock() // Run is not at it
+	s.pause = time.Hour
+	s.flush.Unlock()
+	deliver(flushBytes)
+	deliver(flushBytes)
+	require.Empty(t, s.early, "not asked for so soon")
+	s.FlushSoon() // what is asked for by itself is
+	flushes(3)
+	cancel()
+	require.NoError(t, <-ended)
+	flushes(3)
+}
+
 func TestSeenGlobsAreRememberedByTask(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, dir)
