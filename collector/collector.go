@@ -377,7 +377,7 @@ func (c *Collector) prune() {
 	was := c.old
 	c.old = map[checkpoint.FileID]time.Time{}
 	for id, st := range states {
-		if c.now().Sub(st.Updated) <= forgetAfter || c.byID[id] != nil || (!st.Done && c.streams[st.Path] != nil) {
+		if c.now().Sub(st.Updated) <= forgetAfter || c.byID[id] != nil || (!st.Done && !isTrace(id) && c.streams[st.Path] != nil) {
 			continue
 		}
 		since, known := was[id]

@@ -115,6 +115,7 @@ func (s *stream) adopt(f *tail.File) {
 	s.label(f)
 	f.SetRotated()
 	f.Rest()
+	s.setAside(f.ID(), f.Birth())
 	f.Mark()
 }
 

@@ -255,6 +255,7 @@ func (q *search) original(f *tail.File) (checkpoint.FileID, bool) {
 func (s *stream) noteDone(g generation, packing string) {
 	st := g.state
 	st.Path, st.Birth, st.Since, st.Packed, st.Done, st.Updated = s.path, g.birth, g.since, packing, true, s.c.now()
+	s.setAside(g.id, g.birth)
 	s.c.deps.Store.Mark(s.c.cfg.Task, g.id, fixedState(st))
 	if s.known != nil {
 		s.known[g.id] = st
@@ -268,9 +269,11 @@ func (s *stream) forgetOriginal(g generation, known map[checkpoint.FileID]checkp
 	if g.of == (checkpoint.FileID{}) || !ok {
 		return
 	}
-	st, stored := s.c.deps.Store.Get(s.c.cfg.Task, g.of)
-	if stored && st.Birth == was.Birth && st.Path == s.path && s.c.ownable(g.of) {
-		s.c.deps.Store.Delete(s.c.cfg.Task, g.of)
+	for _, id := range []checkpoint.FileID{g.of, traceID(was)} {
+		st, stored := s.c.deps.Store.Get(s.c.cfg.Task, id)
+		if stored && st.Birth == was.Birth && st.Path == s.path && s.c.ownable(id) {
+			s.c.deps.Store.Delete(s.c.cfg.Task, id)
+		}
 	}
 	delete(known, g.of)
 	delete(s.known, g.of)
@@ -289,12 +292,34 @@ func (s *stream) keepTrace(f *tail.File) {
 		return
 	}
 	st.Done, st.Updated = true, s.c.now()
-	id := checkpoint.FileID{Ino: st.Head.Hash ^ st.Tail.Hash ^ uint64(st.Birth)}
+	id := traceID(st)
 	s.c.deps.Store.Mark(s.c.cfg.Task, id, fixedState(st))
 	if s.known == nil {
 		s.known = map[checkpoint.FileID]checkpoint.State{}
 	}
 	s.known[id] = st
+}
+
+// traceID stands for a file whose inode is free or another's: what is left of
+// it is recognised by its content. No file of a host has it.
+func traceID(st checkpoint.State) checkpoint.FileID {
+	return checkpoint.FileID{Ino: st.Head.Hash ^ st.Tail.Hash ^ uint64(st.Birth)}
+}
+
+func isTrace(id checkpoint.FileID) bool { return id.Dev == 0 }
+
+// setAside keeps what is known of a file that was not read to its end before
+// another one, created at birth, takes its place in the store: its inode was used again.
+func (s *stream) setAside(id checkpoint.FileID, birth int64) {
+	st, stored := s.c.deps.Store.Get(s.c.cfg.Task, id)
+	if stored && isReplaced(st, birth) {
+		s.c.deps.Store.Mark(s.c.cfg.Task, traceID(st), fixedState(st))
+	}
+}
+
+// isReplaced reports whether an unread file's inode is that of one created at birth.
+func isReplaced(st checkpoint.State, birth int64) bool {
+	return !st.Done && st.Birth != 0 && birth != 0 && st.Birth != birth
 }
 
 // hasPackedSince reports whether a compressed sibling was changed since a

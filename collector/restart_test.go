@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"logferry/collector/checkpoint"
+	"logferry/collector/tail"
 )
 
 func TestARestartGoesOnExactlyAtTheCommittedOffset(t *testing.T) {
@@ -288,6 +290,74 @@ func TestAPathThatCameAndWentWhileTheAgentWasStoppedIsRead(t *testing.T) {
 				a.stop()
 				nothingNew(t, w)
 			})
+		})
+	}
+}
+
+// reusedFS gives a file the identity that another one had before it.
+type reusedFS struct {
+	*faultFS
+	now map[checkpoint.FileID]checkpoint.FileID
+}
+
+func (f *reusedFS) Look(path string) (tail.Info, error) { return f.reused(f.faultFS.Look(path)) }
+func (f *reusedFS) Inspect(fd int) (tail.Info, error)   { return f.reused(f.faultFS.Inspect(fd)) }
+
+func (f *reusedFS) reused(info tail.Info, err error) (tail.Info, error) {
+	if id, ok := f.now[info.ID]; ok {
+		info.ID = id
+	}
+	return info, err
+}
+
+func TestAnInodeThatAnotherPathUsesAgainHidesNothingThatIsUnread(t *testing.T) {
+	for _, what := range []string{"a file", "an archive"} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t, true)
+			require.NoError(t, os.Mkdir(w.path("b"), 0o700))
+			w.cfg.Paths = append(w.cfg.Paths, w.path("b/*.log"))
+			fs := &reusedFS{newFaultFS(nil), map[checkpoint.FileID]checkpoint.FileID{}}
+			w.fs = fs
+			inode := checkpoint.FileID{Dev: 1, Ino: 7}
+			use := func(name string) {
+				info, err := tail.Look(w.path(name))
+				require.NoError(t, err)
+				clear(fs.now)
+				fs.now[info.ID] = inode
+			}
+			w.write("a.log", "1\n")
+			w.write("b/b.log", "other 1\n")
+			use("a.log")
+			a := w.start(quick)
+			a.want("a.log", "1")
+			a.want("b/b.log", "other 1")
+			a.settled()
+			a.stop()
+
+			w.write("a.log", "2\n")
+			w.write("b/b.log", "other 2\n")
+			tickOver(t, w)
+			w.rename("b/b.log", "b/b.log.1")
+			w.write("b/b.log", "other 3\n")
+			use("b/b.log")
+			if what == "an archive" {
+				w.compress("b/b.log.1", ".gz")
+				use("b/b.log.1.gz")
+			}
+			w.rename("a.log", "a.log.1")
+			w.compress("a.log.1", ".gz")
+			w.write("a.log", "3\n")
+			fs.set(failing("readdir", w.dir+"/", unix.EIO)) // nobody finds what is missing of a.log
+			a = w.start(quick)
+			a.want("b/b.log", "other 2", "other 3")
+			a.settled()
+			a.stop()
+			fs.heal()
+			a = w.start(quick)
+			a.want("a.log", "2", "3")
+			a.settled()
+			a.stop()
+			nothingNew(t, w, quick)
 		})
 	}
 }

@@ -78,6 +78,9 @@ func (s *stream) remember(f *tail.File, done bool) {
 	s.learn(f)
 	st := f.Checkpoint()
 	st.Done = done
+	if old := s.known[f.ID()]; isReplaced(old, st.Birth) {
+		s.known[traceID(old)] = old
+	}
 	s.known[f.ID()] = st
 }
 
