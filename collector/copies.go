@@ -254,7 +254,7 @@ func (s *stream) openCandidate(g generation) (f *tail.File, err error) {
 		if stored && st.Packed != "" && st.Birth == g.birth {
 			return nil, nil
 		}
-		f, err = s.openPacked(g.path)
+		f, err = s.openPacked(g)
 	} else {
 		f, err = tail.Open(g.path, s.c.tail)
 	}

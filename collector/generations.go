@@ -78,10 +78,7 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 	for i, g := range list {
 		f, err := s.openGeneration(g)
 		if err != nil {
-			if errors.Is(err, os.ErrNotExist) {
-				err = tail.ErrOther // renamed since: look again
-			}
-			return files, false, err
+			return files, false, s.c.orMoved(g, err)
 		}
 		if f.ID() != g.id {
 			f.Close()
@@ -137,6 +134,16 @@ func (s *stream) openGeneration(g generation) (*tail.File, error) {
 		f.SetSince(g.since)
 	}
 	return f, err
+}
+
+// orMoved answers a generation that cannot be opened: with ErrOther, so that all
+// is looked at again, if it does not stand under its name any more.
+func (c *Collector) orMoved(g generation, err error) error {
+	now, lookErr := c.statGeneration(g.path)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(lookErr, os.ErrNotExist) || (lookErr == nil && now.id != g.id) {
+		return tail.ErrOther
+	}
+	return err
 }
 
 // bornSince is the known past of a path that nobody collected before but whose

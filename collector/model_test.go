@@ -249,8 +249,11 @@ func (m *model) discover(l *modelLog) {
 	if l.seen || m.a == nil || l.cur == nil {
 		return
 	}
+	empty := !m.unknowable() // what was never more than empty is not known in a directory that was never seen
 	m.a.until(l.name+" is found", func() bool {
-		return slices.ContainsFunc(m.a.c.Files(), func(f FileStatus) bool { return f.Path == m.w.path(l.name) && f.File != "" })
+		return slices.ContainsFunc(m.a.c.Files(), func(f FileStatus) bool {
+			return f.Path == m.w.path(l.name) && f.File != "" && (empty || f.Read > 0)
+		})
 	})
 	require.NoError(m, m.a.store.Sync())
 	l.seen = true
@@ -311,13 +314,17 @@ func (m *model) lateWrite(l *modelLog) {
 	m.append(l, l.old, n, true)
 }
 
+// unknowable reports whether a file whose content was never seen looks, once
+// it is rotated, like another path's archive in a directory that was never seen.
+func (m *model) unknowable() bool { return m.pack != "" && m.olddir != "" }
+
 // truncate cuts a file to nothing of which everything has arrived.
 func (m *model) truncate(l *modelLog) {
 	if l.cur == nil || !l.seen || m.a == nil {
 		return
 	}
-	if m.pack != "" && m.olddir != "" {
-		return // what it holds then is not known: its archive is another path's in a directory that was never seen
+	if m.unknowable() {
+		return // what it holds then is not known
 	}
 	m.whole(l, l.cur, false)
 	m.everythingArrives()

@@ -20,11 +20,11 @@ type mover struct {
 	missing  bool   // no file is there when the agent comes back; one is made before the rotation
 	olddir   string // "", or a directory with a slash
 	running  bool   // the agent is held up while the first two rotations happen, not away
-	stepwise bool   // a step for each operation of the collector, not all at one of them
+	slowly   int    // so many steps are left for the collector's next operations, one for each
 }
 
 func (m mover) String() string {
-	return fmt.Sprintf("compressed %q, delayed %v, create %v, truncated %v, missing %v, to %q, running %v, stepwise %v", m.suffix, m.delay, m.create, m.truncate, m.missing, m.olddir, m.running, m.stepwise)
+	return fmt.Sprintf("compressed %q, delayed %v, create %v, truncated %v, missing %v, to %q, running %v, steps left %d", m.suffix, m.delay, m.create, m.truncate, m.missing, m.olddir, m.running, m.slowly)
 }
 
 // steps is one rotation. last is the highest number of a generation.
@@ -51,7 +51,8 @@ func (m mover) steps(w *world, last int) (list []func()) {
 		if m.delay {
 			plain = base + ".2"
 		}
-		list = append(list, func() { w.compressKeeping(plain, m.suffix) }, func() { w.remove(plain) })
+		wait := func() {} // the archive is empty for a while
+		list = append(list, func() { w.write(plain+m.suffix, "") }, wait, wait, wait, wait, func() { w.compressKeeping(plain, m.suffix) }, func() { w.remove(plain) })
 	}
 	return list
 }
@@ -116,7 +117,7 @@ func (m mover) script(t *testing.T, n int) int {
 			step := steps[0]
 			steps = steps[1:]
 			step()
-			if m.stepwise {
+			if len(steps) <= m.slowly {
 				break
 			}
 		}
@@ -161,7 +162,7 @@ func TestARotationAtAnyMomentOfASearchLosesAndDoublesNothing(t *testing.T) {
 		if m.missing && m.olddir != "" || os.Getenv("FAULTS") == "all" {
 			step = 1
 		}
-		for _, m.stepwise = range []bool{false, true} {
+		for _, m.slowly = range []int{0, 6, 99} {
 			t.Run(m.String(), func(t *testing.T) {
 				t.Parallel()
 				ops := m.script(t, -1)

@@ -105,12 +105,16 @@ func (g generation) ended() int64 {
 
 // openPacked opens a compressed file. One that can never be read is told once,
 // and nil is returned; so it is for one that is done without.
-func (s *stream) openPacked(p string) (*tail.File, error) {
+func (s *stream) openPacked(g generation) (*tail.File, error) {
+	p := g.path
 	f, err := tail.OpenPacked(p, s.c.tail)
-	switch {
-	case err == nil:
+	if err == nil {
 		return f, nil
-	case !errors.Is(err, tail.ErrNotPacked) && !errors.Is(err, tail.ErrNotAllowed) && !errors.Is(err, tail.ErrNotRegular):
+	}
+	if err = s.c.orMoved(g, err); errors.Is(err, tail.ErrOther) {
+		return nil, err
+	}
+	if !errors.Is(err, tail.ErrNotPacked) && !errors.Is(err, tail.ErrNotAllowed) && !errors.Is(err, tail.ErrNotRegular) {
 		return nil, s.doWithout(p, err)
 	}
 	s.c.metrics.errors.Inc()
@@ -147,7 +151,7 @@ func (q *search) judge(list []generation) error {
 	defer q.s.c.unpackDone()
 	slices.SortStableFunc(list, func(a, b generation) int { return cmp.Compare(a.mtime, b.mtime) })
 	for _, g := range list {
-		f, err := q.s.openPacked(g.path)
+		f, err := q.s.openPacked(g)
 		if err != nil {
 			return err
 		}

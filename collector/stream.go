@@ -126,14 +126,15 @@ func (s *stream) turn(ctx context.Context) (ended bool) {
 			}
 			continue
 		}
-		done, lookErr := s.finished()
-		if done {
-			s.retire()
-			return true
-		}
-		if lookErr != nil {
-			s.note(lookErr)
-			err = lookErr
+		if err == nil { // else there may be more, which could not be looked for
+			var done bool
+			if done, err = s.finished(); done {
+				s.retire()
+				return true
+			}
+			if err != nil {
+				s.note(err)
+			}
 		}
 		if s.park(err) {
 			return true
