@@ -19,12 +19,13 @@ type mover struct {
 	truncate bool   // copied and cut, not renamed
 	missing  bool   // no file is there when the agent comes back; one is made before the rotation
 	olddir   string // "", or a directory with a slash
+	gone     bool   // nothing is written to the path after the rotation
 	running  bool   // the agent is held up while the first two rotations happen, not away
 	slowly   int    // so many steps are left for the collector's next operations, one for each
 }
 
 func (m mover) String() string {
-	return fmt.Sprintf("compressed %q, delayed %v, create %v, truncated %v, missing %v, to %q, running %v, steps left %d", m.suffix, m.delay, m.create, m.truncate, m.missing, m.olddir, m.running, m.slowly)
+	return fmt.Sprintf("compressed %q, delayed %v, create %v, truncated %v, missing %v, to %q, gone %v, running %v, steps left %d", m.suffix, m.delay, m.create, m.truncate, m.missing, m.olddir, m.gone, m.running, m.slowly)
 }
 
 // steps is one rotation. last is the highest number of a generation.
@@ -64,6 +65,9 @@ func (m mover) script(t *testing.T, n int) int {
 	ffs := newFaultFS(nil)
 	w.fs = ffs
 	w.cfg.RotateWait = time.Hour
+	if m.gone {
+		w.cfg.RotateWait = time.Millisecond // nothing keeps the path
+	}
 	if m.olddir != "" {
 		require.NoError(t, os.Mkdir(w.path(m.olddir), 0o700))
 	}
@@ -140,7 +144,9 @@ func (m mover) script(t *testing.T, n int) int {
 	for _, step := range steps {
 		step()
 	}
-	write()
+	if !m.gone {
+		write()
+	}
 	a.want("a.log", want[first:]...)
 	a.settled()
 	a.stop()
@@ -156,6 +162,7 @@ func TestARotationAtAnyMomentOfASearchLosesAndDoublesNothing(t *testing.T) {
 		{olddir: "old/"}, {olddir: "old/", missing: true}, {olddir: "old/", suffix: ".zst"}, {olddir: "old/", suffix: ".gz", delay: true, missing: true},
 		{truncate: true}, {truncate: true, suffix: ".gz"}, {truncate: true, suffix: ".zst", delay: true},
 		{running: true, create: true}, {running: true, missing: true}, {running: true, olddir: "old/"}, {running: true, olddir: "old/", missing: true},
+		{missing: true, gone: true}, {running: true, missing: true, gone: true}, {running: true, missing: true, gone: true, olddir: "old/"},
 		{running: true, suffix: ".gz"}, {running: true, suffix: ".zst", delay: true, missing: true}, {running: true, truncate: true}, {running: true, truncate: true, suffix: ".gz"},
 	} {
 		step := 5

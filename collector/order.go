@@ -62,22 +62,34 @@ func nameOrder(base string, list []generation, stepped bool) func(a, b generatio
 	return nil
 }
 
-// votes counts the pairs of one kind whose times agree with an order, less
-// those that do not.
-func votes(list []generation, order func(a, b generation) int) (n int) {
+// votes counts the pairs whose times agree with an order, less those that do
+// not. When files were created tells more than when compressed ones were last
+// changed: lines may be written to a file long after the next one was made.
+func votes(list []generation, order func(a, b generation) int) int {
+	created, changed := 0, 0
 	for i, a := range list {
 		for _, b := range list[i+1:] {
-			if a.packed != b.packed {
-				continue
+			switch x, y := a.created(), b.created(); {
+			case x != 0 && y != 0:
+				created += cmp.Compare(x, y) * order(a, b)
+			case a.packed && b.packed:
+				changed += cmp.Compare(a.mtime, b.mtime) * order(a, b)
 			}
-			times := cmp.Compare(a.born, b.born)
-			if a.packed {
-				times = cmp.Compare(a.mtime, b.mtime)
-			}
-			n += times * order(a, b)
 		}
 	}
-	return n
+	return cmp.Or(created, changed)
+}
+
+// created is when the file came to be, or the one that a compressed file was
+// made of; 0 when nothing tells.
+func (g generation) created() int64 {
+	switch {
+	case !g.packed:
+		return g.born
+	case g.known:
+		return g.since
+	}
+	return 0
 }
 
 // nameKey is the number or date that tells a generation's name from base,

@@ -163,6 +163,21 @@ func passes(t *testing.T, w *world, d time.Duration) {
 	require.Eventually(t, func() bool { return born() > first+int64(d) }, patience, time.Millisecond)
 }
 
+// A line was written to the oldest file after the next one was made and rotated.
+func TestTheOrderOfGenerationsFollowsTheirCreationNotTheirLastChange(t *testing.T) {
+	list := []generation{
+		{path: "/a.log.2.gz", packed: true, mtime: 20},
+		{path: "/a.log.1", born: 30, mtime: 30},
+		{path: "/a.log.3.gz", packed: true, known: true, since: 10, mtime: 25},
+	}
+	sortGenerations("a.log", list, false)
+	var order []string
+	for _, g := range list {
+		order = append(order, g.path)
+	}
+	require.Equal(t, []string{"/a.log.3.gz", "/a.log.2.gz", "/a.log.1"}, order)
+}
+
 func TestADeletedFileIsReadToItsEndAndReleased(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		before := descriptors(t)

@@ -128,8 +128,7 @@ func (s *stream) turn(ctx context.Context) (ended bool) {
 		}
 		if err == nil { // else there may be more, which could not be looked for
 			var done bool
-			if done, err = s.finished(); done {
-				s.retire()
+			if done, err = s.finished(); done && s.retire() {
 				return true
 			}
 			if err != nil {
@@ -139,6 +138,7 @@ func (s *stream) turn(ctx context.Context) (ended bool) {
 		if s.park(err) {
 			return true
 		}
+		s.searched, s.lookedBehind = false, false // something happened since
 	}
 	return false
 }
@@ -447,12 +447,18 @@ func (s *stream) finished() (bool, error) {
 	return err == nil && !s.c.ownable(g.id), err
 }
 
-func (s *stream) retire() {
+// retire ends the stream; not when something happened that it has not looked at.
+func (s *stream) retire() bool {
 	s.mu.Lock()
+	if s.woken {
+		s.mu.Unlock()
+		return false
+	}
 	s.gone, s.running, s.interrupt = true, false, nil
 	if s.timer != nil {
 		s.timer.Stop()
 	}
 	s.mu.Unlock()
 	s.c.remove(s)
+	return true
 }
