@@ -223,6 +223,10 @@ func setDefault[T comparable](target *T, value T) {
 	}
 }
 
+// DeadLetterDir is where the dead letters of a task stand, as TASK.jsonl, for
+// which nothing else is configured.
+func (c *Config) DeadLetterDir() string { return filepath.Join(c.StateDir, "deadletter") }
+
 // Cluster returns the settings of a named Kafka cluster; "" names the default
 // one. ok is false when no such cluster is configured.
 func (c *Config) Cluster(name string) (cluster kafka.Config, ok bool) {

@@ -111,17 +111,21 @@ func newSink(r *rooms, t task.Task, log *slog.Logger) (sink.Sink, error) {
 		return nil, fmt.Errorf("cluster %q is not configured on this agent; add it under clusters in agent.yaml", t.Cluster)
 	}
 	route := kafka.Route{
-		Task: t.Name, Topic: t.Topic, Key: string(t.Key), Partitioner: string(t.Partitioner), Partition: t.Partition,
-		Create: cluster.CreateTopics, DeadLetter: kafka.DeadLetter{File: filepath.Join(r.cfg.StateDir, "deadletter", t.Name+".jsonl")},
+		Task: t.Name, Cluster: t.Cluster, Topic: t.Topic, Key: string(t.Key), Partitioner: string(t.Partitioner), Partition: t.Partition,
+		Create: cluster.CreateTopics,
 	}
 	if t.CreateTopic != nil {
 		route.Create = &kafka.CreateTopics{Partitions: t.CreateTopic.Partitions, ReplicationFactor: t.CreateTopic.ReplicationFactor}
 	}
 	switch {
 	case t.DeadLetter != nil:
-		route.DeadLetter = kafka.DeadLetter{Topic: t.DeadLetter.Topic, File: t.DeadLetter.File}
+		d := t.DeadLetter
+		route.DeadLetter = kafka.DeadLetter{Topic: d.Topic, File: d.File, MaxBytes: int(d.MaxBytes), MaxFiles: d.MaxFiles}
 	case cluster.DeadLetter != nil:
 		route.DeadLetter = *cluster.DeadLetter
+	}
+	if d := &route.DeadLetter; d.Topic == "" && d.File == "" {
+		d.File = filepath.Join(r.cfg.DeadLetterDir(), t.Name+".jsonl")
 	}
 	return kafka.New(cluster, route, r.kafka, log)
 }

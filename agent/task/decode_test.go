@@ -122,7 +122,7 @@ func TestDecodeErrorsAreOneLineWithOriginLineAndRemedy(t *testing.T) {
 		{"path: [/a]\n", `f:1: unknown key "path"; did you mean "paths"?`},
 		{"Topic: a\n", `f:1: unknown key "Topic"; did you mean "topic"?`},
 		{"dead_letter: {fiel: /x}\n", `f:1: unknown key "fiel" in dead_letter; did you mean "file"?`},
-		{"dead_letter: {x: /x}\n", `f:1: unknown key "x" in dead_letter; the keys here are topic, file`},
+		{"dead_letter: {x: /x}\n", `f:1: unknown key "x" in dead_letter; the keys here are topic, file, max_bytes, max_files`},
 		{"topic: a\nhosts: [a]\n", `f:2: unknown key "hosts"; it belongs in select`},
 		{"select: {host: [a]}\n", `f:1: unknown key "host" in select; did you mean "hosts"?`},
 		{"select:\n  hosts: web-*\n", `f:2: select.hosts must be a list; write [web-*]`},

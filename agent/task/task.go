@@ -106,11 +106,13 @@ type CreateTopic struct {
 	ReplicationFactor int16 `yaml:"replication_factor,omitempty" json:"replication_factor,omitempty"` // 0: the broker's default
 }
 
-// DeadLetter says where records go that Kafka will never take. One of the two
-// is set.
+// DeadLetter says where records go that Kafka will never take. Either Topic or
+// File is set; the bounds are those of File, and 0 stands for their defaults.
 type DeadLetter struct {
-	Topic string `yaml:"topic,omitempty" json:"topic,omitempty"`
-	File  string `yaml:"file,omitempty" json:"file,omitempty"`
+	Topic    string   `yaml:"topic,omitempty" json:"topic,omitempty"`
+	File     string   `yaml:"file,omitempty" json:"file,omitempty"`
+	MaxBytes ByteSize `yaml:"max_bytes,omitempty" json:"max_bytes,omitempty"` // at which the file is rotated away
+	MaxFiles int      `yaml:"max_files,omitempty" json:"max_files,omitempty"` // rotated files that are kept
 }
 
 // ByteSize is a number of bytes, written as 1048576, "1MiB", "64KiB" or "1MB".

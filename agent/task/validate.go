@@ -208,6 +208,13 @@ func (c *checker) partition(t Task) {
 	}
 }
 
+// Bounds of what bounds a file of dead letters.
+const (
+	minLetterBytes ByteSize = 64 << 10
+	maxLetterBytes ByteSize = 1 << 30
+	maxLetterFiles          = 1000
+)
+
 func (c *checker) deadLetter(t Task) {
 	d := t.DeadLetter
 	switch {
@@ -219,7 +226,14 @@ func (c *checker) deadLetter(t Task) {
 		if d.Topic == t.Topic {
 			c.add("dead_letter.topic", "%q is the task's own topic; name another one", d.Topic)
 		}
+		if d.MaxBytes != 0 || d.MaxFiles != 0 {
+			c.add("dead_letter", "max_bytes and max_files bound a file; bound a topic by its own retention")
+		}
 	case !strings.HasPrefix(d.File, "/") || strings.HasSuffix(d.File, "/") || strings.ContainsRune(d.File, 0):
 		c.add("dead_letter.file", "%q is not the absolute path of a file; begin it with / and end it with a name", d.File)
+	case d.MaxBytes != 0 && (d.MaxBytes < minLetterBytes || d.MaxBytes > maxLetterBytes):
+		c.add("dead_letter.max_bytes", "%d bytes are out of bounds; write something from 64KiB to 1GiB", int64(d.MaxBytes))
+	case d.MaxFiles < 0 || d.MaxFiles > maxLetterFiles:
+		c.add("dead_letter.max_files", "%d is out of bounds; write a number from 1 to %d", d.MaxFiles, maxLetterFiles)
 	}
 }

@@ -26,7 +26,7 @@ func TestValidateAcceptsWhatIsRight(t *testing.T) {
 		"hash without a key":   func(t *Task) { t.Partitioner = PartitionMurmur2 },
 		"smallest line":        func(t *Task) { t.MaxLineBytes = 1 << 10 },
 		"largest line":         func(t *Task) { t.MaxLineBytes = 64 << 20 },
-		"dead letters on disk": func(t *Task) { t.DeadLetter = &DeadLetter{File: "/var/lib/dead.jsonl"} },
+		"dead letters on disk": func(t *Task) { t.DeadLetter = &DeadLetter{File: "/var/lib/dead.jsonl", MaxBytes: 1 << 20, MaxFiles: 9} },
 		"excluded base names":  func(t *Task) { t.Exclude = []string{"*.gz", "**/old/*", "/var/log/x"} },
 		"broker's topic":       func(t *Task) { t.CreateTopic = &CreateTopic{} },
 	} {
@@ -63,6 +63,9 @@ func TestValidateSaysWhatToChange(t *testing.T) {
 		{func(t *Task) { t.CreateTopic = &CreateTopic{ReplicationFactor: -1} }, `create_topic.replication_factor: -1 is negative; leave it out for the broker's default`},
 		{func(t *Task) { t.DeadLetter = &DeadLetter{} }, `dead_letter: must hold exactly one of topic and file`},
 		{func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "a", File: "/b"} }, `dead_letter: must hold exactly one of topic and file`},
+		{func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "a", MaxFiles: 2} }, `dead_letter: max_bytes and max_files bound a file; bound a topic by its own retention`},
+		{func(t *Task) { t.DeadLetter = &DeadLetter{File: "/b", MaxBytes: 5} }, `dead_letter.max_bytes: 5 bytes are out of bounds; write something from 64KiB to 1GiB`},
+		{func(t *Task) { t.DeadLetter = &DeadLetter{File: "/b", MaxFiles: -1} }, `dead_letter.max_files: -1 is out of bounds; write a number from 1 to 1000`},
 		{func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "a b"} }, `dead_letter.topic: "a b" is not a valid topic name; use 1 to 249 of the letters a-z A-Z 0-9 . _ -`},
 		{func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "web_log"} }, `dead_letter.topic: "web_log" is the task's own topic; name another one`},
 		{func(t *Task) { t.DeadLetter = &DeadLetter{File: "dead"} }, `dead_letter.file: "dead" is not the absolute path of a file; begin it with / and end it with a name`},

@@ -41,15 +41,22 @@ type CreateTopics struct {
 }
 
 // DeadLetter says where records go that Kafka will never take: a topic on the
-// same cluster, or a local file of JSON lines. One of the two is set.
+// same cluster, or a local file of JSON lines. One of the two is set, or in a
+// cluster's configuration neither: then the bounds are those of the files that
+// each task has by default.
 type DeadLetter struct {
 	Topic string `yaml:"topic,omitempty"`
 	File  string `yaml:"file,omitempty"`
+
+	// Beyond its bounds a file loses its oldest letters, which is logged and counted.
+	MaxBytes int `yaml:"max_bytes,omitempty"` // at which a file is rotated away; 0: deadletter.DefaultMaxBytes
+	MaxFiles int `yaml:"max_files,omitempty"` // rotated files that are kept; 0: deadletter.DefaultMaxFiles
 }
 
 // Route says where the records of one task go.
 type Route struct {
 	Task        string // name of the task, for logs and metrics
+	Cluster     string // name of the cluster, for dead letters; empty: the default one
 	Topic       string
 	Key         string // "", "host" or "path": see task.Key
 	Partitioner string // see Partitioners
@@ -228,11 +235,26 @@ func (t CreateTopics) validate() error {
 }
 
 func (d DeadLetter) validate() error {
-	if (d.Topic == "") == (d.File == "") {
+	bounds := d.MaxBytes != 0 || d.MaxFiles != 0
+	switch {
+	case d.Topic != "" && d.File != "", d == DeadLetter{}:
 		return fmt.Errorf("set one of topic and file")
+	case d.Topic != "" && bounds:
+		return fmt.Errorf("max_bytes and max_files bound a file; bound a topic by its own retention")
+	case d.MaxBytes != 0 && (d.MaxBytes < minLetterBytes || d.MaxBytes > maxLetterBytes):
+		return fmt.Errorf("max_bytes %d is outside of %d to %d bytes", d.MaxBytes, minLetterBytes, maxLetterBytes)
+	case d.MaxFiles < 0 || d.MaxFiles > maxLetterFiles:
+		return fmt.Errorf("max_files %d is outside of 1 to %d", d.MaxFiles, maxLetterFiles)
 	}
 	return nil
 }
+
+// Bounds of the bounds: a file is read as a whole when letters are dropped.
+const (
+	minLetterBytes = 64 << 10
+	maxLetterBytes = 1 << 30
+	maxLetterFiles = 1000
+)
 
 func oneOf(key, got string, want []string) error {
 	return fmt.Errorf("%s: %q is unknown; use one of %s", key, got, strings.Join(want, ", "))

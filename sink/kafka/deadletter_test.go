@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"logferry/internal/record"
+	"logferry/sink/kafka/deadletter"
 )
 
 // refuse makes the broker answer e to each request that contains text.
@@ -35,13 +35,13 @@ func (w *world) refuse(name string, e *kerr.Error, text string) *kfake.FaultHand
 	}})
 }
 
-func (s *shipment) letters() []letterLine {
+func (s *shipment) letters() []deadletter.Letter {
 	s.t.Helper()
 	data, err := os.ReadFile(s.dead)
 	require.NoError(s.t, err)
-	var out []letterLine
+	var out []deadletter.Letter
 	for _, line := range strings.Split(strings.TrimSuffix(string(data), "\n"), "\n") {
-		var l letterLine
+		var l deadletter.Letter
 		require.NoError(s.t, json.Unmarshal([]byte(line), &l), "%s", line)
 		out = append(out, l)
 	}
@@ -68,7 +68,7 @@ func TestTheOneRecordThatABrokerRefusesIsSetAsideAndTheRestArriveInOrder(t *test
 				require.Equal(t, 1, s.deadCount(cause))
 				letters := s.letters()
 				require.Len(t, letters, 1)
-				require.Equal(t, "/a 333", letters[0].Value)
+				require.Equal(t, "/a 333", string(letters[0].Value))
 				require.Equal(t, int64(333), letters[0].Offset)
 				require.Equal(t, cause, letters[0].Cause)
 				recs := w.consume(topic)
@@ -146,12 +146,10 @@ func TestARecordOverMaxMessageBytesIsSetAsideUnsent(t *testing.T) {
 		require.Equal(t, "too_large", l.Cause)
 		require.Contains(t, l.Error, "larger than max_message_bytes: 2")
 		require.Equal(t, []string{"web", topic, "host-1", "/a", "fd00-2a"}, []string{l.Task, l.Topic, l.Host, l.Path, l.File})
-		require.Equal(t, "base64", l.ValueEncoding)
-		value, err := base64.StdEncoding.DecodeString(l.Value)
-		require.NoError(t, err)
-		require.Equal(t, odd, value)
-		require.Equal(t, "/a", *l.Key)
-		require.Equal(t, []lineHeader{{Key: "k", Value: "v", ValueEncoding: "utf8"}}, l.Headers)
+		require.Equal(t, odd, l.Value)
+		require.Equal(t, "/a", string(l.Key))
+		require.Equal(t, []record.Header{{Key: "k", Value: []byte("v")}}, l.Headers)
+		require.WithinDuration(t, time.Now(), l.RecordTime, time.Minute)
 		require.WithinDuration(t, time.Now(), l.Time, time.Minute)
 	})
 }
@@ -175,6 +173,7 @@ func TestDeadLettersOfATopicKeepValueAndKeyAndTellTheirStory(t *testing.T) {
 			"logferry.cause": "invalid_record", "logferry.error": headerOf(dead[0], "logferry.error"), "logferry.task": "web",
 			"logferry.topic": topic, "logferry.partition": "0", "logferry.host": "host-1", "logferry.path": "/a",
 			"logferry.file": "fd00-2a", "logferry.offset": "5",
+			"logferry.time": headerOf(dead[0], "logferry.time"), "logferry.record_time": headerOf(dead[0], "logferry.record_time"),
 		}, headersOf(dead[0]))
 		require.NoFileExists(t, s.dead)
 	})
@@ -246,18 +245,42 @@ func TestADeadLetterTopicThatIsMissingIsWaitedFor(t *testing.T) {
 	})
 }
 
-func TestAnUnfinishedLineSpoilsNoOther(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sub", "dead.jsonl")
-	require.NoError(t, appendLine(path, []byte("one")))
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+func TestADeadLetterFileAtItsBoundLosesItsOldestLettersAndSaysSo(t *testing.T) {
+	w := newWorld(t, 1)
+	dead := filepath.Join(t.TempDir(), "dead.jsonl")
+	s := w.ship(Config{MaxMessageBytes: 1024}, Route{DeadLetter: DeadLetter{File: dead, MaxBytes: minLetterBytes, MaxFiles: 1}})
+	var recs []record.Record
+	for i := range 200 { // about 2.4 KB each
+		recs = append(recs, record.Record{Value: bytes.Repeat([]byte("x"), 2000), Offset: int64(i)})
+	}
+	s.send(s.batchOf(source("/a"), recs...))
+	s.finish()
+	require.Equal(t, 200, s.deadCount("too_large"))
+	var left []int64
+	_, err := deadletter.File{Path: dead}.Read(t.Context(), func(l deadletter.Letter) error { left = append(left, l.Offset); return nil })
 	require.NoError(t, err)
-	_, err = f.WriteString("hal")
-	require.NoError(t, err)
-	require.NoError(t, f.Close())
-	require.NoError(t, appendLine(path, []byte("two")))
-	data, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, "one\nhal\ntwo\n", string(data))
+	lost := int(testutil.ToFloat64(s.m.lettersDropped.WithLabelValues("web")))
+	require.Equal(t, 200, lost+len(left))
+	require.Positive(t, lost)
+	for i, offset := range left {
+		require.Equal(t, int64(lost+i), offset)
+	}
+}
+
+func TestALetterWithATimeThatKafkaRefusedReachesTheDeadLetterTopic(t *testing.T) {
+	eachProducer(t, func(t *testing.T, cfg Config) {
+		w := newWorld(t, 1, kfake.SeedTopics(1, graves))
+		cfg.Compression = "none"
+		w.refuse(topic, kerr.InvalidTimestamp, "odd")
+		s := w.ship(cfg, Route{DeadLetter: DeadLetter{Topic: graves}})
+		old := time.Unix(1_000_000_000, 0)
+		s.send(s.batchOf(source("/a"), record.Record{Value: []byte("odd"), Extra: &record.Extra{Time: old}}))
+		s.finish()
+		dead := w.consume(graves)
+		require.Len(t, dead, 1)
+		require.WithinDuration(t, time.Now(), dead[0].Timestamp, time.Minute)
+		require.Equal(t, old.UTC().Format(time.RFC3339Nano), headerOf(dead[0], "logferry.record_time"))
+	})
 }
 
 func TestARecordTooLargeForTheAgentItselfIsNoErrorOfProducing(t *testing.T) {

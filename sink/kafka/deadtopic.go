@@ -5,9 +5,9 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"time"
 
 	"logferry/internal/record"
+	"logferry/sink/kafka/deadletter"
 )
 
 // letterTopic puts dead letters into a topic: the value and key as they were,
@@ -24,7 +24,7 @@ func newLetterTopic(s *session, topic string) *letterTopic {
 	return &letterTopic{s: s, topic: topic, busy: make(chan struct{}, 1)}
 }
 
-func (d *letterTopic) put(ctx context.Context, l letter) error {
+func (d *letterTopic) put(ctx context.Context, l deadletter.Letter) error {
 	select {
 	case d.busy <- struct{}{}:
 		defer func() { <-d.busy }()
@@ -36,7 +36,7 @@ func (d *letterTopic) put(ctx context.Context, l letter) error {
 	limit := d.s.cfg.MaxMessageBytes
 	for {
 		rec := fit(l, limit)
-		err := d.send(ctx, rec, l.time)
+		err := d.send(ctx, rec)
 		if err == nil {
 			d.s.letterTrouble.Store(nil)
 		}
@@ -49,25 +49,31 @@ func (d *letterTopic) put(ctx context.Context, l letter) error {
 
 // fit makes the record for a letter, cut so that it takes at most limit bytes,
 // if that can be: the value gives way first, then key and headers of its own.
-func fit(l letter, limit int) *record.Record {
-	x := &record.Extra{Time: l.time, Key: l.key, Headers: slices.Concat(l.headers, l.trace())}
-	rec := &record.Record{Value: l.value, Offset: l.offset, Extra: x}
+// A time stamp that Kafka refused is left to the story.
+func fit(l deadletter.Letter, limit int) *record.Record {
+	at := l.RecordTime
+	if l.Cause == "invalid_timestamp" {
+		at = l.Time
+	}
+	x := &record.Extra{Time: at, Key: l.Key, Headers: slices.Concat(l.Headers, l.Story())}
+	rec := &record.Record{Value: l.Value, Offset: l.Offset, Extra: x}
 	if recordSize(rec, x.Key) <= limit {
 		return rec
 	}
-	mark := record.Header{Key: record.HeaderTruncated, Value: []byte(strconv.Itoa(len(l.value)))}
-	x.Headers = append(x.Headers, mark)
+	l.Cut = true
+	story := append(l.Story(), record.Header{Key: record.HeaderTruncated, Value: []byte(strconv.Itoa(len(l.Value)))})
+	x.Headers = slices.Concat(l.Headers, story)
 	rec.Value = nil
 	if recordSize(rec, x.Key) > limit/2 {
-		x.Key, x.Headers = nil, append(l.trace(), mark)
+		x.Key, x.Headers = nil, story
 	}
 	room := max(0, limit-recordSize(rec, x.Key))
-	rec.Value = l.value[:min(room, len(l.value))]
+	rec.Value = l.Value[:min(room, len(l.Value))]
 	return rec
 }
 
 // send delivers one record to the topic.
-func (d *letterTopic) send(ctx context.Context, rec *record.Record, at time.Time) error {
+func (d *letterTopic) send(ctx context.Context, rec *record.Record) error {
 	if d.t == nil {
 		t, err := d.s.openTransport(d.topic, 0, d.s.route.Create, d.note, d.note)
 		if err != nil {
@@ -75,7 +81,7 @@ func (d *letterTopic) send(ctx context.Context, rec *record.Record, at time.Time
 		}
 		d.t = t
 	}
-	flight := []item{{parcel: &parcel{batch: &record.Batch{Time: at}}, rec: rec}}
+	flight := []item{{parcel: &parcel{batch: &record.Batch{Time: rec.Extra.Time}}, rec: rec}}
 	if err := d.t.send(ctx, flight); err != nil {
 		return err
 	}

@@ -158,3 +158,7 @@ type flatError struct{ error }
 
 func (e *flatError) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
 func (e *flatError) Unwrap() error { return e.error }
+
+// Refusal names the cause for which Kafka will never take a record; it is empty
+// for an error that time may heal, and for none.
+func Refusal(err error) string { return poison(err) }

@@ -163,8 +163,9 @@ func (l *lane) home() bool {
 // setAside writes a record that Kafka refuses to the dead letters. It tries
 // for as long as it takes.
 func (l *lane) setAside(ctx context.Context, it item, cause error) error {
+	letter := newLetter(l.s.route, l.partition, it, cause)
 	for attempt := 0; ; attempt++ {
-		err := l.s.letters.put(ctx, newLetter(l.s.route, l.partition, it, cause))
+		err := l.s.letters.put(ctx, letter)
 		if err == nil {
 			break
 		}

@@ -5,11 +5,12 @@ import "github.com/prometheus/client_golang/prometheus"
 // Metrics counts what the sinks of all tasks deliver. Safe for use from
 // several goroutines.
 type Metrics struct {
-	ackedRecords *prometheus.CounterVec
-	ackedBytes   *prometheus.CounterVec
-	deadLetters  *prometheus.CounterVec
-	errors       *prometheus.CounterVec
-	retries      *prometheus.CounterVec
+	ackedRecords   *prometheus.CounterVec
+	ackedBytes     *prometheus.CounterVec
+	deadLetters    *prometheus.CounterVec
+	lettersDropped *prometheus.CounterVec
+	errors         *prometheus.CounterVec
+	retries        *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them with reg; with a nil reg
@@ -19,21 +20,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "logferry", Name: name, Help: help}, labels)
 	}
 	m := &Metrics{
-		ackedRecords: counter("acked_records_total", "Records that Kafka acknowledged.", "task", "topic"),
-		ackedBytes:   counter("acked_bytes_total", "Bytes of record values that Kafka acknowledged, before compression.", "task", "topic"),
-		deadLetters:  counter("dead_letters_total", "Records that Kafka will never take and that were set aside.", "task", "cause"),
-		errors:       counter("produce_errors_total", "Failed attempts to produce, by error.", "task", "error"),
-		retries:      counter("retries_total", "Attempts to produce again after an error that time heals.", "task"),
+		ackedRecords:   counter("acked_records_total", "Records that Kafka acknowledged.", "task", "topic"),
+		ackedBytes:     counter("acked_bytes_total", "Bytes of record values that Kafka acknowledged, before compression.", "task", "topic"),
+		deadLetters:    counter("dead_letters_total", "Records that Kafka will never take and that were set aside.", "task", "cause"),
+		lettersDropped: counter("dead_letters_dropped_total", "Dead letters that were never replayed and had to make room in their file for newer ones.", "task"),
+		errors:         counter("produce_errors_total", "Failed attempts to produce, by error.", "task", "error"),
+		retries:        counter("retries_total", "Attempts to produce again after an error that time heals.", "task"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.ackedRecords, m.ackedBytes, m.deadLetters, m.errors, m.retries)
+		reg.MustRegister(m.ackedRecords, m.ackedBytes, m.deadLetters, m.lettersDropped, m.errors, m.retries)
 	}
 	return m
 }
 
 // Forget deletes the series of a task that is gone.
 func (m *Metrics) Forget(task string) {
-	for _, v := range []*prometheus.CounterVec{m.ackedRecords, m.ackedBytes, m.deadLetters, m.errors, m.retries} {
+	for _, v := range []*prometheus.CounterVec{m.ackedRecords, m.ackedBytes, m.deadLetters, m.lettersDropped, m.errors, m.retries} {
 		v.DeletePartialMatch(prometheus.Labels{"task": task})
 	}
 }

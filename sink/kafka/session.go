@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"logferry/internal/record"
+	"logferry/sink/kafka/deadletter"
 )
 
 // session is what exists while a sink runs: the connection to the cluster, and
@@ -64,8 +65,8 @@ func newSession(s *Sink) (*session, error) {
 			return nil, err
 		}
 	}
-	if s.route.DeadLetter.File != "" {
-		se.letters = &letterFile{path: s.route.DeadLetter.File}
+	if d := s.route.DeadLetter; d.File != "" {
+		se.letters = &letterFile{s: se, file: deadletter.File{Path: d.File, MaxBytes: int64(d.MaxBytes), MaxFiles: d.MaxFiles}}
 	} else {
 		se.letters = newLetterTopic(se, s.route.DeadLetter.Topic)
 	}

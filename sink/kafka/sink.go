@@ -68,6 +68,9 @@ func (r Route) validate() error {
 			return fmt.Errorf("create_topic.%w", err)
 		}
 	}
+	if r.DeadLetter.Topic == "" && r.DeadLetter.File == "" {
+		return fmt.Errorf("dead_letter: set one of topic and file")
+	}
 	if err := r.DeadLetter.validate(); err != nil {
 		return fmt.Errorf("dead_letter: %w", err)
 	}
