@@ -32,6 +32,11 @@ func readmeCommands(t *testing.T) [][]string {
 	_, section, found := strings.Cut(string(text), "\n## Manage tasks\n")
 	require.True(t, found)
 	section, _, _ = strings.Cut(section, "\n### ")
+	return commandsOf(section)
+}
+
+// commandsOf returns the lines behind prompts as words.
+func commandsOf(section string) [][]string {
 	var commands [][]string
 	for _, m := range shellLine.FindAllStringSubmatch(section, -1) {
 		var words []string
