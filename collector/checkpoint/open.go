@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
@@ -37,10 +38,30 @@ func Open(dir string, interval time.Duration, m *Metrics, log *slog.Logger) (*St
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoint store: %w", withRemedy(err))
 	}
+	return newStore(db, path, interval, m, log), nil
+}
+
+// OpenExisting opens the database of an agent that does not run, for somebody
+// who looks at it or, with write, changes it. It creates nothing and sets
+// nothing aside. The error is an ErrInUse while an agent runs on dir, and
+// an fs.ErrNotExist when no agent ever did.
+func OpenExisting(dir string, write bool, log *slog.Logger) (*Store, error) {
+	path := filepath.Join(dir, FileName)
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("open checkpoint store: %w", err)
+	}
+	db, err := openWith(path, &bolt.Options{Timeout: shortTimeout, ReadOnly: !write})
+	if err != nil {
+		return nil, fmt.Errorf("open checkpoint store: %w", withRemedy(err))
+	}
+	return newStore(db, path, time.Second, NewMetrics(prometheus.NewRegistry()), log), nil
+}
+
+func newStore(db *bolt.DB, path string, interval time.Duration, m *Metrics, log *slog.Logger) *Store {
 	return &Store{
 		db: db, path: path, interval: interval, log: log, metrics: m, dirty: map[fileKey]Source{},
 		began: time.Now(), pause: flushPause, early: make(chan struct{}, 1),
-	}, nil
+	}
 }
 
 // withRemedy says what to do about a directory that cannot be used.
@@ -58,6 +79,10 @@ func withRemedy(err error) error {
 // meets a torn page with a panic or, on a file that is too short, with a
 // memory fault: both are told as errDamaged.
 func openChecked(path string) (db *bolt.DB, err error) {
+	return openWith(path, &bolt.Options{Timeout: lockTimeout})
+}
+
+func openWith(path string, opts *bolt.Options) (db *bolt.DB, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
@@ -68,10 +93,10 @@ func openChecked(path string) (db *bolt.DB, err error) {
 			db = nil
 		}
 	}()
-	db, err = bolt.Open(path, 0o640, &bolt.Options{Timeout: lockTimeout})
+	db, err = bolt.Open(path, 0o640, opts)
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%s is in use by another agent; give each agent its own state_dir", path)
+		return nil, &inUse{path}
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	case err != nil:
@@ -91,6 +116,9 @@ func openChecked(path string) (db *bolt.DB, err error) {
 	}
 	if complete {
 		return db, nil // nothing is written, so that a start needs no free space
+	}
+	if opts.ReadOnly {
+		return db, fmt.Errorf("%w: it holds no checkpoints", errDamaged)
 	}
 	return db, db.Update(func(tx *bolt.Tx) error {
 		_, err1 := tx.CreateBucketIfNotExists(bucketFiles)

@@ -18,7 +18,10 @@ import (
 // FileName is the database's name below state_dir.
 const FileName = "checkpoints.db"
 
-const lockTimeout = 2 * time.Second
+const (
+	lockTimeout  = 2 * time.Second
+	shortTimeout = 200 * time.Millisecond // for those who only ask whether an agent runs
+)
 
 // flushBytes is how many bytes may be delivered before a flush comes early:
 // after a kill, not much more than this is sent again. At full speed it would be
@@ -73,6 +76,27 @@ type fileKey struct {
 }
 
 var errDamaged = errors.New("damaged database")
+
+// ErrInUse says that another process has the database.
+var ErrInUse = errors.New("the checkpoint database is in use")
+
+// inUse is an ErrInUse in words for an agent.
+type inUse struct{ path string }
+
+func (e *inUse) Error() string {
+	return e.path + " is in use by another agent; give each agent its own state_dir"
+}
+
+func (e *inUse) Unwrap() error { return ErrInUse }
+
+// fixed is a state that does not change any more.
+type fixed State
+
+// Checkpoint implements Source.
+func (s fixed) Checkpoint() State { return State(s) }
+
+// Put stores the state of a file at the next flush.
+func (s *Store) Put(task string, id FileID, st State) { s.Mark(task, id, fixed(st)) }
 
 // Run flushes marks every interval, and earlier when much was delivered, until
 // ctx ends, and once more then.

@@ -3,9 +3,11 @@ package checkpoint
 import (
 	"bytes"
 	"context"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,10 +19,6 @@ import (
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
 )
-
-type fixed State
-
-func (f fixed) Checkpoint() State { return State(f) }
 
 func open(t *testing.T, dir string) (*Store, *Metrics) {
 	t.Helper()
@@ -430,4 +428,31 @@ func TestOpeningAWholeDatabaseWritesNothing(t *testing.T) {
 	after, err := os.ReadFile(filepath.Join(dir, FileName))
 	require.NoError(t, err)
 	require.Equal(t, before, after)
+}
+
+func TestAnExistingDatabaseIsOpenedOnlyWhileNoAgentHasIt(t *testing.T) {
+	dir := t.TempDir()
+	_, err := OpenExisting(dir, false, slog.New(slog.DiscardHandler))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoFileExists(t, filepath.Join(dir, FileName))
+
+	agent, _ := open(t, dir)
+	id := FileID{Dev: 1, Ino: 2}
+	agent.Put("web", id, State{Path: "/a", Offset: 7})
+	require.NoError(t, agent.Sync())
+	for _, write := range []bool{false, true} {
+		_, err = OpenExisting(dir, write, slog.New(slog.DiscardHandler))
+		require.ErrorIs(t, err, ErrInUse)
+	}
+	require.NoError(t, agent.Close())
+
+	s, err := OpenExisting(dir, false, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	states, err := s.Load("web")
+	require.NoError(t, err)
+	require.Equal(t, int64(7), states[id].Offset)
+	require.NoError(t, s.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(dir, FileName), []byte(strings.Repeat("x", 10_000)), 0o600))
+	_, err = OpenExisting(dir, true, slog.New(slog.DiscardHandler))
+	require.ErrorIs(t, err, errDamaged)
 }
