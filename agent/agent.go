@@ -60,6 +60,7 @@ type Agent struct {
 	identity   task.Identity         // what selectors are held against
 	self       etcdsource.Agent
 	kafka      *kafka.Metrics
+	taps       *taps
 	http       *server
 	scratch    string // state_dir of a dry run, removed at the end
 }
@@ -68,7 +69,7 @@ type Agent struct {
 // store, an inotify instance and the HTTP listener. cfg must have its
 // defaults and be valid. Kafka and etcd are not contacted before Run.
 func New(cfg Config, opts Options, log *slog.Logger) (*Agent, error) {
-	a := &Agent{log: log, registry: prometheus.NewRegistry()}
+	a := &Agent{log: log, registry: prometheus.NewRegistry(), taps: newTaps()}
 	if opts.DryRun != nil { // what was only shown must not count as delivered
 		dir, err := os.MkdirTemp("", "logferry-dry-run-")
 		if err != nil {
@@ -145,7 +146,7 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 		cfg: a.cfg, allow: allow, store: a.store, watcher: a.watcher, pool: tail.NewPool(),
 		budget: NewBudget(int(a.cfg.Memory.BufferBytes)), log: a.log,
 		deleted:   collector.NewDeleted(int64(a.cfg.Deleted.MaxBytes), a.registry),
-		collector: collector.NewMetrics(a.registry), kafka: kafka.NewMetrics(a.registry),
+		collector: collector.NewMetrics(a.registry), kafka: kafka.NewMetrics(a.registry), taps: a.taps,
 	}
 	a.kafka = r.kafka
 	if opts.DryRun != nil {
@@ -157,7 +158,7 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 	}
 	a.supervisor = NewSupervisor(a.identity, order,
 		func(t task.Task, remote bool) (*pipeline, error) { return newPipeline(r, t, remote) },
-		func(name string) { r.collector.Forget(name); r.kafka.Forget(name) }, a.log)
+		func(name string) { r.collector.Forget(name); r.kafka.Forget(name); r.taps.forget(name) }, a.log)
 	a.registry.MustRegister(newStateMetrics(a.supervisor, func() (bool, bool) {
 		if a.etcd == nil {
 			return false, false

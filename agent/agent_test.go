@@ -96,6 +96,11 @@ func (w *world) putTask(name, yaml string) {
 	require.NoError(w.t, os.Rename(path+".new", path))
 }
 
+func (w *world) removeTask(name string) {
+	w.t.Helper()
+	require.NoError(w.t, os.Remove(filepath.Join(w.dir, "tasks", name+".yaml")))
+}
+
 func (w *world) appendLog(name, text string) {
 	w.t.Helper()
 	f, err := os.OpenFile(filepath.Join(w.dir, "logs", name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)

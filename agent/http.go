@@ -22,9 +22,10 @@ import (
 
 // server answers scrapes, probes and questions. It only reads state.
 type server struct {
-	a   *Agent
-	ln  net.Listener
-	srv *http.Server
+	a      *Agent
+	ln     net.Listener
+	srv    *http.Server
+	ending chan struct{} // closed when it shuts down: what would go on for ever ends
 }
 
 func newServer(a *Agent) (*server, error) {
@@ -32,7 +33,7 @@ func newServer(a *Agent) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for http: %w; set http.listen to a free address", err)
 	}
-	s := &server{a: a, ln: ln}
+	s := &server{a: a, ln: ln, ending: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
@@ -41,6 +42,7 @@ func newServer(a *Agent) (*server, error) {
 	mux.HandleFunc("GET /api/v1/tasks", s.tasks)
 	mux.HandleFunc("GET /api/v1/files", s.files)
 	mux.HandleFunc("GET /api/v1/explain", s.explain)
+	mux.HandleFunc("GET /api/v1/tap", s.tap)
 	mux.HandleFunc("GET /{$}", s.page)
 	if a.cfg.HTTP.PProf {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -53,6 +55,7 @@ func newServer(a *Agent) (*server, error) {
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
+	s.srv.RegisterOnShutdown(func() { close(s.ending) })
 	return s, nil
 }
 

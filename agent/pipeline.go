@@ -36,6 +36,7 @@ type rooms struct {
 	deleted   *collector.Deleted
 	collector *collector.Metrics
 	kafka     *kafka.Metrics
+	taps      *taps
 	dryRun    io.Writer // not nil: records go here instead of Kafka
 	log       *slog.Logger
 }
@@ -77,6 +78,7 @@ func newPipeline(r *rooms, t task.Task, remote bool) (*pipeline, error) {
 	}
 	p.collect = collector.New(collect, collector.Deps{
 		Store: r.store, Watcher: r.watcher, Pool: r.pool, Budget: p.account, Deleted: r.deleted, Metrics: r.collector, Log: r.log,
+		Tap: r.taps.of(t.Name).offer,
 	})
 	return p, nil
 }

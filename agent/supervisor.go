@@ -160,6 +160,33 @@ func (s *Supervisor) desiredLocked() (desired map[string]want, refused map[strin
 	return desired, refused, others
 }
 
+// Task returns the version of a task that runs, is to run or is paused; nil: the
+// agent has none of that name.
+func (s *Supervisor) Task(name string) *task.Task {
+	s.mu.Lock()
+	k := s.keepers[name]
+	w, paused := s.stopped[name]
+	s.mu.Unlock()
+	if k != nil {
+		if now := k.current(); now != nil {
+			return &now.task
+		}
+	}
+	if paused {
+		return &w.task
+	}
+	return nil
+}
+
+// Names lists the tasks that Task finds, sorted.
+func (s *Supervisor) Names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := append(slices.Collect(maps.Keys(s.keepers)), slices.Collect(maps.Keys(s.stopped))...)
+	slices.Sort(names)
+	return names
+}
+
 // Others returns how many tasks of the sources are for other agents.
 func (s *Supervisor) Others() int {
 	s.mu.Lock()

@@ -135,6 +135,9 @@ func New(cfg Config, deps Deps) *Collector {
 		Read: func(b *record.Batch, raw int) {
 			c.metrics.readBytes.Add(float64(raw))
 			c.metrics.records.Add(float64(len(b.Records)))
+			if deps.Tap != nil {
+				deps.Tap(b)
+			}
 		},
 		Acked: func(b *record.Batch) { c.metrics.ackSeconds.Observe(time.Since(b.Time).Seconds()) },
 		Long: func(cut, dropped int) {

@@ -9,6 +9,7 @@ import (
 	"logferry/collector/shape"
 	"logferry/collector/tail"
 	"logferry/collector/watch"
+	"logferry/internal/record"
 )
 
 // Config says which files one collector reads, and how.
@@ -49,4 +50,5 @@ type Deps struct {
 	Deleted *Deleted         // what deleted files may hold; nil: anything
 	Metrics *Metrics
 	Log     *slog.Logger
+	Tap     func(b *record.Batch) // shown each batch as it is sent, by the goroutine that read it; must not wait or keep it. nil: nobody looks
 }

@@ -83,14 +83,19 @@ func explainFile(w io.Writer, f collector.FileStatus) {
 	fmt.Fprintln(w)
 }
 
-// askAgent reads a JSON answer of an agent's HTTP API.
-func askAgent(ctx context.Context, address, path string, into any) error {
+// agentURL is that of a path of an agent's HTTP API.
+func agentURL(address, path string) string {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
+	return strings.TrimSuffix(address, "/") + path
+}
+
+// askAgent reads a JSON answer of an agent's HTTP API.
+func askAgent(ctx context.Context, address, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(address, "/")+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, agentURL(address, path), nil)
 	if err != nil {
 		return fmt.Errorf("ask the agent: %w", err)
 	}
