@@ -111,11 +111,24 @@ func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *server) tasks(w http.ResponseWriter, _ *http.Request) {
-	tasks := s.a.supervisor.Tasks()
-	if tasks == nil {
-		tasks = []TaskStatus{}
+	list := TaskList{Agent: s.a.cfg.ID, Tasks: s.a.supervisor.Tasks(), Others: s.a.others()}
+	if list.Tasks == nil {
+		list.Tasks = []TaskStatus{}
 	}
-	writeJSON(w, map[string]any{"agent": s.a.cfg.ID, "tasks": tasks, "for_other_agents": s.a.others()})
+	produced := s.a.kafka.Produced()
+	for i := range list.Tasks {
+		t := &list.Tasks[i]
+		p := produced[t.Name]
+		t.AckedRecords, t.AckedBytes, t.ProduceErrors, t.DeadLetters = p.Records, p.Bytes, p.Errors, p.DeadLetters
+	}
+	writeJSON(w, list)
+}
+
+// TaskList is what /api/v1/tasks answers.
+type TaskList struct {
+	Agent  string       `json:"agent"`
+	Tasks  []TaskStatus `json:"tasks"`
+	Others int          `json:"for_other_agents"`
 }
 
 // notCollected is a path that matches a task's globs and is not read.

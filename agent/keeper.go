@@ -190,6 +190,12 @@ type TaskStatus struct {
 	BufferedBytes int     `json:"buffered_bytes"`
 	Abandoned     int64   `json:"abandoned_bytes,omitempty"` // bytes of its files that were given up since its version was started
 
+	// Since the agent's start; only the API fills them in.
+	AckedRecords  uint64 `json:"acked_records"`
+	AckedBytes    uint64 `json:"acked_bytes"` // of the records' values
+	ProduceErrors uint64 `json:"produce_errors"`
+	DeadLetters   uint64 `json:"dead_letters"`
+
 	states  map[collector.FileState]int
 	collect *collector.Collector // of what runs; nil: nothing does
 }

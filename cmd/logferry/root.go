@@ -131,6 +131,7 @@ Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 bad configuration.`,
 		a.taskCmd(),
 		a.agentsCmd(),
 		a.statusCmd(),
+		a.topCmd(),
 		a.explainCmd(),
 		a.tapCmd(),
 		a.checkpointCmd(),
@@ -166,11 +167,24 @@ func (a *app) group(cmd *cobra.Command, args []string) error {
 		}
 		return usagef("%s needs a command: %s", cmd.CommandPath(), strings.Join(childNames(cmd), ", "))
 	}
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return usagef("unknown command %q; did you mean %q?", args[0], near[0])
+	if near := nearestChild(cmd, args[0]); near != "" {
+		return usagef("unknown command %q; did you mean %q?", args[0], near)
 	}
 	return usagef("unknown command %q; there are %s", args[0], strings.Join(childNames(cmd), ", "))
+}
+
+// nearestChild is the command that somebody may have meant: the one with the
+// fewest letters wrong, and of several the longest, as letters rather get lost.
+func nearestChild(cmd *cobra.Command, typed string) (name string) {
+	for wrong := 1; wrong <= 2 && name == ""; wrong++ {
+		cmd.SuggestionsMinimumDistance = wrong
+		for _, near := range cmd.SuggestionsFor(typed) {
+			if len(near) > len(name) {
+				name = near
+			}
+		}
+	}
+	return name
 }
 
 func childNames(cmd *cobra.Command) []string {

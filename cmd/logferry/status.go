@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"logferry/agent/etcdsource"
 )
@@ -131,14 +129,7 @@ func (a *app) picture(output *outputFlag, v statusView, terminal bool, seen time
 }
 
 // onTerminal says whether standard output is a terminal.
-func (a *app) onTerminal() bool {
-	f, ok := a.out.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
+func (a *app) onTerminal() bool { return asTerminal(a.out) != nil }
 
 // statusView is what status shows: the whole fleet, or one task or agent of it.
 type statusView struct {

@@ -119,6 +119,13 @@ func TestAWatchedStatusSaysWhenThereIsNoNews(t *testing.T) {
 // collected by the other.
 func openTerminal(t *testing.T) (tty *os.File, shown *screen) {
 	t.Helper()
+	_, tty, shown = openBothEnds(t)
+	return tty, shown
+}
+
+// openBothEnds returns the end that somebody types at, too.
+func openBothEnds(t *testing.T) (master, tty *os.File, shown *screen) {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
 		t.Skipf("no pseudo terminal here: %v", err)
@@ -142,7 +149,7 @@ func openTerminal(t *testing.T) (tty *os.File, shown *screen) {
 		wg.Wait()
 		_ = master.Close()
 	})
-	return tty, shown
+	return master, tty, shown
 }
 
 func TestOnATerminalEachPictureTakesThePlaceOfTheLast(t *testing.T) {

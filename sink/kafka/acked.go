@@ -27,6 +27,32 @@ func (m *Metrics) Acked() map[string]Acked {
 	return out
 }
 
+// Produced is what became of one task's records.
+type Produced struct {
+	Acked
+	Errors      uint64 // failed attempts to produce
+	DeadLetters uint64
+}
+
+// Produced returns what became of records since the start, by task.
+func (m *Metrics) Produced() map[string]Produced {
+	out := map[string]Produced{}
+	for task, a := range m.Acked() {
+		out[task] = Produced{Acked: a}
+	}
+	each(m.errors, func(task string, n uint64) {
+		p := out[task]
+		p.Errors += n
+		out[task] = p
+	})
+	each(m.deadLetters, func(task string, n uint64) {
+		p := out[task]
+		p.DeadLetters += n
+		out[task] = p
+	})
+	return out
+}
+
 // each visits the counters of all tasks.
 func each(v *prometheus.CounterVec, visit func(task string, n uint64)) {
 	series := make(chan prometheus.Metric)
