@@ -93,6 +93,7 @@ when it is also delivered to its end; an agent that runs says what it does with 
 		},
 	}
 	f, output := checkpointVars(cmd), outputVar(cmd, "table", "json")
+	completeArg(cmd, false, a.checkpointPaths(f))
 	address := cmd.Flags().String("agent", "", "HTTP address of the agent, if it runs (default http.listen of the configuration)")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		cfg, err := f.load(a)

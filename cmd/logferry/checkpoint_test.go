@@ -51,6 +51,8 @@ func TestAnAgentGoesOnWhereItsCheckpointWasSet(t *testing.T) {
 	ship("one", "two", "three")
 	checkpoint(exitOK, " 14         14    current ", "list")
 	checkpoint(exitOK, `"committed_bytes": 14`, "list", log, "-o", "json")
+	out, _ := runOnce(t, "__complete", "checkpoint", "rm", "--state-dir", state, "")
+	require.Contains(t, out, log+"\n:4\n")
 	checkpoint(exitFailed, "the offset is in the middle of a line: lines of "+log+" start at 4 and 8; take one of them, or --force", "set", log, "6")
 	checkpoint(exitFailed, "has 14 bytes: 15 is not in it", "set", log, "15", "--force")
 	checkpoint(exitUsage, `OFFSET: "middle" is no place in a file`, "set", log, "middle")

@@ -81,6 +81,16 @@ The agent must be stopped. --force takes an offset in the middle of a line, whos
 		Args: needs("PATH", "OFFSET"),
 	}
 	f, output := checkpointVars(cmd), outputVar(cmd, "table", "json")
+	paths := a.checkpointPaths(f)
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		switch len(args) {
+		case 0:
+			return askNames(cmd, paths, nil, typed)
+		case 1:
+			return []string{"beginning", "end"}, cobra.ShellCompDirectiveNoFileComp
+		}
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
 	force := cmd.Flags().Bool("force", false, "also in the middle of a line, and for a file without a checkpoint")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		path, err := filepath.Abs(args[0])
@@ -166,6 +176,7 @@ The agent must be stopped.`,
 		Args: needs("PATH"),
 	}
 	f, output := checkpointVars(cmd), outputVar(cmd, "table", "json")
+	completeArg(cmd, false, a.checkpointPaths(f))
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		path, err := filepath.Abs(args[0])
 		if err != nil {

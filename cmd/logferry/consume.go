@@ -18,6 +18,7 @@ committed. With --group the partitions are shared with the group's other members
 		Args: needs("TOPIC"),
 	}
 	k, output := kafkaVars(cmd), outputVar(cmd, console.Formats...)
+	completeArg(cmd, false, a.topicNames(k))
 	opts := console.ConsumeOptions{}
 	from := cmd.Flags().String("from", "newest", "oldest, newest or an offset; with --group: where a group without a commit begins")
 	commit := cmd.Flags().Bool("commit", true, "with --group: commit what was printed")

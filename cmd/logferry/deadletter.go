@@ -56,11 +56,12 @@ type letterFlags struct {
 	ids                []string  // none: any
 }
 
-func letterVars(cmd *cobra.Command) *letterFlags {
+func (a *app) letterVars(cmd *cobra.Command) *letterFlags {
 	f := &letterFlags{kafka: kafkaVars(cmd)}
 	cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "the agent's state_dir (LOGFERRY_STATE_DIR; default "+agent.DefaultStateDir+")")
 	cmd.Flags().StringSliceVar(&f.files, "from-file", nil, "the letters of this file only")
 	cmd.Flags().StringSliceVar(&f.topics, "from-topic", nil, "the letters of this topic only")
+	completeFlag(cmd, "from-topic", a.topicNames(f.kafka))
 	return f
 }
 

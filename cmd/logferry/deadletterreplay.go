@@ -32,11 +32,12 @@ Exit code 0: all was sent, or nothing waits; 1: something was refused, or Kafka 
   logferry deadletter replay 3f2a9c01b7de --topic web_log_large`,
 		Args: cobra.ArbitraryArgs,
 	}
-	f, output := letterVars(cmd), outputVar(cmd, "table", "json")
+	f, output := a.letterVars(cmd), outputVar(cmd, "table", "json")
 	f.filterVars(cmd)
 	r := &replayRun{flags: f, senders: map[string]*replay.Sender{}, rows: []replayRow{}}
 	all := cmd.Flags().Bool("all", false, "all letters that wait")
 	cmd.Flags().StringVar(&r.topic, "topic", "", "send to this topic instead")
+	completeFlag(cmd, "topic", a.topicNames(f.kafka))
 	cmd.Flags().BoolVar(&r.cut, "cut", false, "also letters that are cut, as what is left of them")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		f.ids = args
@@ -200,7 +201,7 @@ marked as dropped, neither listed nor replayed any more, and deleted with the be
   logferry deadletter drop --all --from-topic dead_letters --brokers 127.0.0.1:9092`,
 		Args: cobra.ArbitraryArgs,
 	}
-	f, output := letterVars(cmd), outputVar(cmd, "table", "json")
+	f, output := a.letterVars(cmd), outputVar(cmd, "table", "json")
 	f.filterVars(cmd)
 	all := cmd.Flags().Bool("all", false, "all letters")
 	cmd.Flags().BoolVar(&f.replayed, "replayed", false, "letters that were replayed only")

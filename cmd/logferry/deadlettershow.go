@@ -54,7 +54,7 @@ of it, and is replayed with --cut only.`,
   logferry deadletter list --from-topic dead_letters --brokers 127.0.0.1:9092 -o json`,
 		Args: needs(),
 	}
-	f, output := letterVars(cmd), outputVar(cmd, "table", "json")
+	f, output := a.letterVars(cmd), outputVar(cmd, "table", "json")
 	f.filterVars(cmd)
 	cmd.Flags().BoolVar(&f.waiting, "waiting", false, "letters that were not replayed only")
 	cmd.RunE = a.body(func(cmd *cobra.Command, _ []string) error {
@@ -94,7 +94,7 @@ text are shown as Go writes them in a string. --value writes the value as it is 
   logferry deadletter show dead_letters/0/17 --from-topic dead_letters --value > record.bin`,
 		Args: needs("ID"),
 	}
-	f, output := letterVars(cmd), outputVar(cmd, "text", "json")
+	f, output := a.letterVars(cmd), outputVar(cmd, "text", "json")
 	value := cmd.Flags().Bool("value", false, "write the value alone, byte for byte")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		f.ids = args

@@ -21,6 +21,7 @@ func (a *app) produceCmd() *cobra.Command {
 		Args: needs("TOPIC"),
 	}
 	k, output := kafkaVars(cmd), outputVar(cmd, "text", "json", "none")
+	completeArg(cmd, false, a.topicNames(k))
 	opts := console.ProduceOptions{}
 	acks := cmd.Flags().String("acks", "", "what counts as delivered: 0, 1 or all")
 	compression := cmd.Flags().String("compression", "", "none, gzip, snappy, lz4 or zstd")

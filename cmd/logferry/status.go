@@ -44,6 +44,7 @@ Exit code 0: all is well, or --watch was ended by Ctrl-C; 1: something is refuse
 		},
 	}
 	f := &statusFlags{etcd: etcdVars(cmd), output: outputVar(cmd, "table", "json")}
+	completeArg(cmd, false, a.fleetNames(f.etcd))
 	cmd.Flags().BoolVar(&f.json, "json", false, "the same as -o json")
 	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "show it again at each change, until Ctrl-C")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {

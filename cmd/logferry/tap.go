@@ -36,6 +36,7 @@ Exit code 0: --max records were shown, or Ctrl-C; 1: the agent was not reached, 
 		Args: needs("TASK"),
 	}
 	address := cmd.Flags().String("agent", agent.DefaultListen, "HTTP address of the agent")
+	completeArg(cmd, false, runningTasks(address))
 	output := outputVar(cmd, "text", "value", "json")
 	rate := cmd.Flags().Float64P("rate", "r", 10, "records a second, 1000 at most")
 	most := cmd.Flags().Int64P("max", "n", 0, "stop after this many records; 0: never")

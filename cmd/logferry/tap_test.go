@@ -50,6 +50,9 @@ func TestTapShowsWhatAnAgentSends(t *testing.T) {
 	out, code := runOnce(t, "tap", "flags", "--rate", "0")
 	require.Equal(t, exitUsage, code, out)
 
+	out, _ = runOnce(t, "__complete", "tap", "--agent", addr, "")
+	require.Contains(t, out, "flags\n:4\n")
+
 	require.Equal(t, exitOK, p.end(t, syscall.SIGTERM))
 	_ = json.cmd.Wait()
 	require.Equal(t, exitFailed, json.cmd.ProcessState.ExitCode())

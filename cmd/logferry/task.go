@@ -93,6 +93,7 @@ func (a *app) taskPutCmd() *cobra.Command {
 		Args: needs("NAME"),
 	}
 	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	completeArg(cmd, false, a.taskNames(e))
 	file := taskFileVar(cmd)
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		w, err := a.written(args[0], *file)
@@ -121,6 +122,7 @@ func (a *app) taskPutCmd() *cobra.Command {
 func (a *app) taskGetCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "get NAME", Short: "Print a task as it is stored, or was", Args: needs("NAME")}
 	e, output := etcdVars(cmd), outputVar(cmd, "value", "json")
+	completeArg(cmd, false, a.taskNames(e))
 	at := revisionVar(cmd, "print it as it was at this revision of etcd")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		if err := needTaskName(args[0]); err != nil {
@@ -206,6 +208,7 @@ func (a *app) taskRmCmd() *cobra.Command {
 		Args:    needs("NAME..."),
 	}
 	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	completeArg(cmd, true, a.taskNames(e))
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		err := a.eachTask(cmd, e, args, func(ctx context.Context, s remote, name string) error {
 			revision, err := s.Delete(ctx, name)

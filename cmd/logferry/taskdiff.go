@@ -24,6 +24,7 @@ Exit code 0: they are the same; 1: they differ, or comparing failed.`,
 		Args: needs("NAME"),
 	}
 	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	completeArg(cmd, false, a.taskNames(e))
 	file := taskFileVar(cmd)
 	at := revisionVar(cmd, "compare what it was at this revision of etcd")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {

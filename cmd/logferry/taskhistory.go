@@ -35,6 +35,7 @@ gone, and what was before the task was last created is not listed. etcd's --auto
 		Args:    needs("NAME"),
 	}
 	e, output := etcdVars(cmd), outputVar(cmd, "table", "json")
+	completeArg(cmd, false, a.taskNames(e))
 	limit := cmd.Flags().Int("limit", 20, "how many versions to list")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		if err := needTaskName(args[0]); err != nil {
@@ -128,6 +129,7 @@ offsets. A task that somebody else changes in the same moment is left alone.`,
 		Args: needs("NAME"),
 	}
 	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	completeArg(cmd, false, a.taskNames(e))
 	to := cmd.Flags().Int64("to", 0, "revision to go back to (default the one before the newest change)")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		name := args[0]
@@ -222,6 +224,7 @@ func (a *app) taskPauseCmd(pause bool) *cobra.Command {
 		state, verb = "is paused", "paused"
 	}
 	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	completeArg(cmd, true, a.taskNames(e))
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		return a.eachTask(cmd, e, args, func(ctx context.Context, s remote, name string) error {
 			entry, err := s.Get(ctx, name)

@@ -112,6 +112,7 @@ func (a *app) topicDescribeCmd() *cobra.Command {
 		Args:  needs("NAME..."),
 	}
 	k, output := kafkaVars(cmd), outputVar(cmd, "table", "json")
+	completeArg(cmd, true, a.topicNames(k))
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		return a.withTopics(cmd, k, func(ctx context.Context, t *admin.Topics) error {
 			descriptions := make([]admin.Description, 0, len(args))
@@ -175,6 +176,7 @@ func (a *app) topicRmCmd() *cobra.Command {
 		Args:    needs("NAME..."),
 	}
 	k, output := kafkaVars(cmd), outputVar(cmd, "text", "json")
+	completeArg(cmd, true, a.topicNames(k))
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		return a.withTopics(cmd, k, func(ctx context.Context, t *admin.Topics) error {
 			for _, name := range args {
