@@ -27,8 +27,17 @@ func readme(t *testing.T) []byte {
 	return b
 }
 
-func TestExamplesOfTheREADMEAreValid(t *testing.T) {
-	blocks := fence.FindAllSubmatch(readme(t), -1)
+func TestExamplesOfTheDocsAreValid(t *testing.T) {
+	letters, err := os.ReadFile(filepath.Join("..", "docs", "dead-letters.md"))
+	require.NoError(t, err)
+	for _, text := range [][]byte{readme(t), letters} {
+		requireValidExamples(t, text)
+	}
+}
+
+func requireValidExamples(t *testing.T, text []byte) {
+	t.Helper()
+	blocks := fence.FindAllSubmatch(text, -1)
 	require.NotEmpty(t, blocks)
 	for _, m := range blocks {
 		kind, _, _ := bytes.Cut(m[1], []byte("\n"))

@@ -2,22 +2,30 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"logferry/sink/kafka"
+	"logferry/sink/kafka/console"
+	"logferry/sink/kafka/deadletter"
 )
 
 const deadAgent = `
 kafka:
   brokers: [BROKERS]
   compression: none
+  dead_letter: {max_bytes: 65536, max_files: 1}
 tasks:
   files: [tasks/*.yaml]
 `
@@ -108,4 +116,35 @@ func raiseLimit(t *testing.T, brokers, topic string) {
 	resp, err := req.RequestWith(t.Context(), cl)
 	require.NoError(t, err)
 	require.Zero(t, resp.Resources[0].ErrorCode)
+}
+
+// TestAKilledReplayRepeatsNoMoreThanOneLetter kills a replay in its middle, twice.
+func TestAKilledReplayRepeatsNoMoreThanOneLetter(t *testing.T) {
+	const letters = 1000
+	brokers := startKafka(t, kfake.SeedTopics(1, "web_log"))
+	file := deadletter.File{Path: filepath.Join(t.TempDir(), "web.jsonl"), MaxBytes: 20_000, MaxFiles: 100}
+	for i := range letters {
+		_, err := file.Append(t.Context(), deadletter.Letter{
+			Time: time.Unix(1_700_000_000, int64(i)), Cause: "too_large", Task: "web", Topic: "web_log", RecordTime: time.Now(), Value: fmt.Append(nil, i),
+		})
+		require.NoError(t, err)
+	}
+	args := []string{"deadletter", "replay", "--all", "--from-file", file.Path, "--brokers", strings.Join(brokers, ",")}
+	for _, reached := range []int64{50, 150} {
+		p := start(t, args...)
+		read(t, brokers, "web_log", reached)
+		p.end(t, syscall.SIGKILL)
+	}
+	out, code := runOnce(t, args...)
+	require.Equal(t, exitOK, code, out)
+	var values []string
+	opts := console.ConsumeOptions{Topic: "web_log", From: console.FromOldest, UntilEnd: true}
+	require.NoError(t, console.Consume(t.Context(), kafka.Config{Brokers: brokers}, opts,
+		func(m console.Message) error { values = append(values, string(m.Value)); return nil }, quiet))
+	require.LessOrEqual(t, len(values), letters+2, "two kills")
+	distinct := slices.Compact(values)
+	require.Len(t, distinct, letters)
+	for i, v := range distinct {
+		require.Equal(t, fmt.Sprint(i), v)
+	}
 }
