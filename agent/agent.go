@@ -57,7 +57,9 @@ type Agent struct {
 	files      *filesource.Source
 	etcd       *etcdsource.Source
 	registrar  *etcdsource.Registrar // nil: the agent does not register
-	identity   task.Identity         // what selectors are held against
+	conductor  *etcdsource.Conductor // nil as well then
+	trials     *trials
+	identity   task.Identity // what selectors are held against
 	self       etcdsource.Agent
 	kafka      *kafka.Metrics
 	taps       *taps
@@ -159,6 +161,7 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 	a.supervisor = NewSupervisor(a.identity, order,
 		func(t task.Task, remote bool) (*pipeline, error) { return newPipeline(r, t, remote) },
 		func(name string) { r.collector.Forget(name); r.kafka.Forget(name); r.taps.forget(name) }, a.log)
+	a.supervisor.aside = r.kafka.DeadLetters
 	a.registry.MustRegister(newStateMetrics(a.supervisor, func() (bool, bool) {
 		if a.etcd == nil {
 			return false, false
@@ -201,7 +204,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopWork()
 
 	var ground, work sync.WaitGroup // what must outlive the tasks, and the tasks with their sources
-	errs := make(chan error, len(a.sources)+5)
+	errs := make(chan error, len(a.sources)+6)
 	start := func(wg *sync.WaitGroup, ctx context.Context, run func(context.Context) error) {
 		wg.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -217,6 +220,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	if a.registrar != nil {
 		start(&ground, base, a.registrar.Run)
+		start(&work, working, a.conductor.Run)
 	}
 	start(&work, working, a.supervisor.Run)
 	for _, src := range a.sources {

@@ -22,6 +22,7 @@ import (
 // openRegistrar prepares what this agent tells the fleet through etcd.
 func (a *Agent) openRegistrar(opts Options) error {
 	who := a.identity
+	a.trials = &trials{status: a.supervisor.status}
 	a.self = etcdsource.Agent{
 		ID: who.ID, Host: who.Host, Version: opts.Version, Labels: who.Labels,
 		Started: time.Now().UTC().Truncate(time.Second), HTTP: reachable(a.Addr().String(), who.Host), Instance: a.instance(),
@@ -29,10 +30,15 @@ func (a *Agent) openRegistrar(opts Options) error {
 	if a.etcd == nil || opts.DryRun != nil { // what is only shown must not be taken for an agent that ships
 		return nil
 	}
+	a.trials.current = a.etcd.Trials
 	var err error
 	a.registrar, err = etcdsource.NewRegistrar(a.etcd, etcdsource.RegistrarConfig{
-		Agent: a.self, LeaseTTL: a.cfg.Tasks.Etcd.LeaseTTL, Tasks: a.reports, Digest: a.supervisor.Digest,
+		Agent: a.self, LeaseTTL: a.cfg.Tasks.Etcd.LeaseTTL, Tasks: a.reports,
+		Digest: func() uint64 { return a.supervisor.Digest() + a.trials.look(time.Now()) },
 	}, a.log)
+	if err == nil {
+		a.conductor = etcdsource.NewConductor(a.registrar, a.log)
+	}
 	return err
 }
 
@@ -76,6 +82,7 @@ func (a *Agent) reports() []etcdsource.TaskReport {
 			Name: t.Name, State: string(t.State), Revision: t.Revision, Error: t.Error, Refused: t.Refused,
 			Files: t.Files, Records: acked[t.Name].Records, Bytes: acked[t.Name].Bytes,
 			LagBytes: t.LagBytes, LagSeconds: math.Round(t.LagSeconds*10) / 10,
+			RefusedRevision: t.RefusedRevision, DeadLetters: t.SetAside, LagGrows: a.trials.grows(t.Name),
 		}
 		if t.LagSeconds > 0 {
 			r.OldestUnacked = now.Add(-time.Duration(t.LagSeconds * float64(time.Second))).UTC().Truncate(time.Second)

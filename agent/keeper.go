@@ -42,6 +42,7 @@ type keeper struct {
 	state   TaskState
 	err     string
 	started time.Time
+	aside   uint64 // dead letters before the version came
 }
 
 func newKeeper(s *Supervisor, name string) *keeper {
@@ -52,6 +53,9 @@ func newKeeper(s *Supervisor, name string) *keeper {
 func (k *keeper) set(w *want) {
 	k.mu.Lock()
 	same := k.want != nil && w != nil && k.want.sameWork(*w)
+	if same && k.want.revision != w.revision { // a new version, although nothing starts
+		k.aside = k.deadLetters()
+	}
 	k.want = w
 	k.version = k.newestLocked(k.version)
 	k.mu.Unlock()
@@ -62,6 +66,21 @@ func (k *keeper) set(w *want) {
 	case k.signal <- struct{}{}:
 	default:
 	}
+}
+
+func (k *keeper) deadLetters() uint64 {
+	if k.s.aside == nil {
+		return 0
+	}
+	return k.s.aside(k.name)
+}
+
+// tryLocked takes note that a version is what runs, or cannot be started.
+func (k *keeper) tryLocked(w want) {
+	if !k.version.sameWork(w) {
+		k.aside = k.deadLetters()
+	}
+	k.version = k.newestLocked(w)
 }
 
 // newestLocked returns the newest version whose work is that of v: it differs in
@@ -118,13 +137,14 @@ func (k *keeper) runVersion(ctx context.Context, w want) bool {
 	p, err := k.s.build(w.task, w.source == sourceEtcd)
 	if err != nil {
 		k.mu.Lock()
-		k.version = k.newestLocked(w)
+		k.tryLocked(w)
 		k.mu.Unlock()
 		k.failed(err)
 		return false
 	}
 	k.mu.Lock()
-	k.running, k.version, k.state, k.err, k.started = p, k.newestLocked(w), TaskRunning, "", time.Now()
+	k.running, k.state, k.err, k.started = p, TaskRunning, "", time.Now()
+	k.tryLocked(w)
 	k.mu.Unlock()
 	k.s.log.Info("task started", "task", k.name, "source", w.source, "topic", w.task.Topic, "paths", w.task.Paths)
 
@@ -189,6 +209,9 @@ type TaskStatus struct {
 	LagSeconds    float64 `json:"lag_seconds"` // of the file that is furthest behind
 	BufferedBytes int     `json:"buffered_bytes"`
 	Abandoned     int64   `json:"abandoned_bytes,omitempty"` // bytes of its files that were given up since its version was started
+	SetAside      uint64  `json:"set_aside,omitempty"`       // records that became dead letters since its version came
+
+	RefusedRevision int64 `json:"refused_revision,omitempty"` // of etcd, that wrote the newest version, if it was refused
 
 	// Since the agent's start; only the API fills them in.
 	AckedRecords  uint64 `json:"acked_records"`
@@ -212,12 +235,12 @@ func (s *Supervisor) Tasks() []TaskStatus {
 	}
 	for i := range out {
 		if r, ok := refused[out[i].Name]; ok {
-			out[i].Refused, out[i].Error = true, r.Origin+": "+r.Error
+			out[i].Refused, out[i].Error, out[i].RefusedRevision = true, r.Origin+": "+r.Error, r.Revision
 			delete(refused, out[i].Name)
 		}
 	}
 	for name, r := range refused {
-		out = append(out, TaskStatus{Name: name, Source: r.source, State: TaskRefused, Refused: true, Error: r.Origin + ": " + r.Error})
+		out = append(out, TaskStatus{Name: name, Source: r.source, State: TaskRefused, Refused: true, Error: r.Origin + ": " + r.Error, RefusedRevision: r.Revision})
 	}
 	slices.SortFunc(out, func(a, b TaskStatus) int { return strings.Compare(a.Name, b.Name) })
 	return out
@@ -259,10 +282,27 @@ func (k *keeper) brief() (TaskStatus, *pipeline) {
 	return st, p
 }
 
+// status returns what one task does that is neither paused nor refused.
+func (s *Supervisor) status(name string) (TaskStatus, bool) {
+	s.mu.Lock()
+	k := s.keepers[name]
+	s.mu.Unlock()
+	if k == nil {
+		return TaskStatus{}, false
+	}
+	return k.status(), true
+}
+
 func (k *keeper) status() TaskStatus {
 	st, p := k.brief()
 	if p == nil {
 		return st
+	}
+	k.mu.Lock()
+	aside := k.aside
+	k.mu.Unlock()
+	if n := k.deadLetters(); n > aside {
+		st.SetAside = n - aside
 	}
 	st.BufferedBytes, st.Abandoned = p.account.Used(), p.collect.Abandoned()
 	totals := p.collect.Totals()

@@ -23,6 +23,7 @@ type Supervisor struct {
 	self   task.Identity
 	order  []string // sources, the strongest first
 	log    *slog.Logger
+	aside  func(name string) uint64 // dead letters of a task since the program started; nil: there are none
 
 	changed chan struct{}
 

@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+
+	"logferry/agent/rollout"
 )
 
 // cacheVersion is the version of the cache file's format.
@@ -28,13 +31,20 @@ type cacheBody struct {
 	Revision int64       `json:"revision"`
 	Good     []cacheItem `json:"good"`
 	Bad      []cacheItem `json:"bad,omitempty"` // newest versions that were refused
+
+	Planned []cacheItem              `json:"planned,omitempty"` // newest versions that go from wave to wave
+	Before  []cacheItem              `json:"before,omitempty"`  // what this agent had before it took those
+	States  map[string]rollout.State `json:"states,omitempty"`
 }
 
 type cacheItem struct {
 	Name     string `json:"name"`
 	Revision int64  `json:"revision"`
 	Value    []byte `json:"value"`
+	Created  int64  `json:"created,omitempty"` // of planned versions
 }
+
+func (i cacheItem) asValue() value { return value{i.Value, i.Revision, i.Created} }
 
 // errDamaged is returned for a cache whose content cannot be trusted.
 var errDamaged = errors.New("damaged")
@@ -42,12 +52,22 @@ var errDamaged = errors.New("damaged")
 // export returns the set's content for saveCache.
 func (s *taskSet) export() cacheBody {
 	body := cacheBody{Prefix: s.prefix, Revision: s.revision}
+	item := func(name string, v value) cacheItem { return cacheItem{name, v.rev, v.raw, v.created} }
 	for name, g := range s.good {
-		body.Good = append(body.Good, cacheItem{name, g.rev, g.raw})
+		body.Good = append(body.Good, item(name, g.value))
 	}
 	for name, b := range s.bad {
-		body.Bad = append(body.Bad, cacheItem{name, b.rev, b.raw})
+		if _, planned := s.roll.newest[name]; !planned {
+			body.Bad = append(body.Bad, item(name, b.value))
+		}
 	}
+	for name, p := range s.roll.newest {
+		body.Planned = append(body.Planned, item(name, p.value))
+	}
+	for name, v := range s.roll.before {
+		body.Before = append(body.Before, item(name, v))
+	}
+	body.States = maps.Clone(s.roll.states)
 	return body
 }
 
@@ -55,9 +75,18 @@ func (s *taskSet) export() cacheBody {
 // agent or its allow_paths changed, is refused like any other value.
 func (s *taskSet) restore(body cacheBody) {
 	s.revision = body.Revision
-	for _, items := range [][]cacheItem{body.Good, body.Bad} {
+	if body.States != nil {
+		s.roll.states = body.States
+	}
+	for _, item := range body.Before {
+		s.roll.before[item.Name] = item.asValue()
+	}
+	for _, item := range body.Good {
+		s.use(item.Name, item.asValue())
+	}
+	for _, items := range [][]cacheItem{body.Bad, body.Planned} {
 		for _, item := range items {
-			s.put(item.Name, value{raw: item.Value, rev: item.Revision})
+			s.put(item.Name, item.asValue())
 		}
 	}
 }

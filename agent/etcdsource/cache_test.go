@@ -17,7 +17,7 @@ func TestWhatIsSavedIsLoaded(t *testing.T) {
 	_, err := loadCache(path)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	for _, body := range []cacheBody{
-		{Prefix: "/logferry/tasks/", Revision: 42, Good: []cacheItem{{"web", 40, []byte("a: b\n")}}, Bad: []cacheItem{{"web", 41, []byte{0, 255}}}},
+		{Prefix: "/logferry/tasks/", Revision: 42, Good: []cacheItem{{"web", 40, []byte("a: b\n"), 3}}, Bad: []cacheItem{{"web", 41, []byte{0, 255}, 3}}},
 		{Prefix: "/logferry/tasks/", Revision: 43, Good: []cacheItem{}},
 	} {
 		require.NoError(t, saveCache(path, body))
@@ -57,9 +57,9 @@ func TestASetSurvivesItsCache(t *testing.T) {
 	allow, err := task.NewAllowList([]string{"/var/log/**"})
 	require.NoError(t, err)
 	s := newTaskSet(Config{Prefix: "/logferry", AllowPaths: allow})
-	s.put("web", value{[]byte(text("one")), 1})
-	s.put("web", value{[]byte("nonsense"), 2})
-	s.put("new", value{[]byte("nonsense"), 3})
+	s.put("web", value{raw: []byte(text("one")), rev: 1})
+	s.put("web", value{raw: []byte("nonsense"), rev: 2})
+	s.put("new", value{raw: []byte("nonsense"), rev: 3})
 	s.revision = 3
 	again := newTaskSet(Config{Prefix: "/logferry", AllowPaths: allow})
 	again.restore(s.export())
@@ -70,7 +70,7 @@ func TestASetSurvivesItsCache(t *testing.T) {
 
 func FuzzLoadCache(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "tasks.json")
-	require.NoError(f, saveCache(path, cacheBody{Prefix: "/x/", Revision: 42, Good: []cacheItem{{"web", 40, []byte("a: b\n")}}}))
+	require.NoError(f, saveCache(path, cacheBody{Prefix: "/x/", Revision: 42, Good: []cacheItem{{"web", 40, []byte("a: b\n"), 3}}}))
 	seed, err := os.ReadFile(path)
 	require.NoError(f, err)
 	f.Add(seed)

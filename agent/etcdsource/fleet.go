@@ -20,6 +20,8 @@ type Fleet struct {
 	Revision int64
 	Members  []Member // sorted by name
 	Tasks    []Entry  // sorted by name
+	Rollouts map[string]RolloutEntry
+	Leader   string // name of the agent that moves rollouts on; empty: none does
 }
 
 // Member is one agent that runs: its registration and what it reports.
@@ -41,6 +43,8 @@ type fleetSet struct {
 	agents   map[string]Agent
 	reports  map[string]Report
 	tasks    map[string]Entry
+	rollouts map[string]RolloutEntry
+	leader   string
 	broken   map[string]string // by key: why its value cannot be read
 }
 
@@ -54,7 +58,21 @@ func (f *fleetSet) put(kv *mvccpb.KeyValue) {
 		readMember(f, key, name, kv.Value, f.agents)
 	} else if name, ok := strings.CutPrefix(key, cfg.reports()); ok {
 		readMember(f, key, name, kv.Value, f.reports)
+	} else if name, ok := strings.CutPrefix(key, cfg.rollouts()); ok {
+		f.putRollout(name, kv)
 	}
+}
+
+func (f *fleetSet) putRollout(name string, kv *mvccpb.KeyValue) {
+	if name == leaderName {
+		var who leaderValue
+		_ = json.Unmarshal(kv.Value, &who)
+		f.leader = who.Agent
+		return
+	}
+	st := RolloutEntry{Modified: kv.ModRevision}
+	_ = json.Unmarshal(kv.Value, &st.State) // one that cannot be read is of no version, and is written anew
+	f.rollouts[name] = st
 }
 
 func readMember[T any](f *fleetSet, key, name string, text []byte, into map[string]T) {
@@ -71,11 +89,15 @@ func (f *fleetSet) remove(key []byte) {
 	delete(f.tasks, strings.TrimPrefix(k, cfg.tasks()))
 	delete(f.agents, strings.TrimPrefix(k, cfg.agents()))
 	delete(f.reports, strings.TrimPrefix(k, cfg.reports()))
+	delete(f.rollouts, strings.TrimPrefix(k, cfg.rollouts()))
+	if k == cfg.rollouts()+leaderName {
+		f.leader = ""
+	}
 }
 
 // fleet returns what the set holds now.
 func (f *fleetSet) fleet() Fleet {
-	out := Fleet{Revision: f.revision}
+	out := Fleet{Revision: f.revision, Rollouts: maps.Clone(f.rollouts), Leader: f.leader}
 	for _, name := range slices.Sorted(maps.Keys(f.tasks)) {
 		out.Tasks = append(out.Tasks, f.tasks[name])
 	}
@@ -120,6 +142,7 @@ func (s *Store) readFleet(ctx context.Context) (*fleetSet, error) {
 	set := &fleetSet{
 		store: s, revision: resp.Header.Revision,
 		agents: map[string]Agent{}, reports: map[string]Report{}, tasks: map[string]Entry{}, broken: map[string]string{},
+		rollouts: map[string]RolloutEntry{},
 	}
 	for _, r := range resp.Responses {
 		for _, kv := range r.GetResponseRange().Kvs {
@@ -129,8 +152,8 @@ func (s *Store) readFleet(ctx context.Context) (*fleetSet, error) {
 	return set, nil
 }
 
-func (s *Store) fleetPrefixes() [3]string {
-	return [3]string{s.cfg.tasks(), s.cfg.agents(), s.cfg.reports()}
+func (s *Store) fleetPrefixes() [4]string {
+	return [4]string{s.cfg.tasks(), s.cfg.agents(), s.cfg.reports(), s.cfg.rollouts()}
 }
 
 // showShare is how many times longer than one show takes the pause after it is,
@@ -212,6 +235,7 @@ func (s *Store) followFleet(ctx context.Context, set *fleetSet, interval time.Du
 		case resp, open = <-watches[0]:
 		case resp, open = <-watches[1]:
 		case resp, open = <-watches[2]:
+		case resp, open = <-watches[3]:
 		}
 		if !open {
 			return errLostWatch
@@ -229,7 +253,7 @@ func (s *Store) followFleet(ctx context.Context, set *fleetSet, interval time.Du
 }
 
 // openWatches begins at what is known; apply skips that. See Source.watch.
-func (s *Store) openWatches(ctx context.Context, cancel func(), client *clientv3.Client, base int64) (watches [3]clientv3.WatchChan, err error) {
+func (s *Store) openWatches(ctx context.Context, cancel func(), client *clientv3.Client, base int64) (watches [4]clientv3.WatchChan, err error) {
 	unanswered := time.AfterFunc(s.cfg.RequestTimeout, cancel)
 	for i, prefix := range s.fleetPrefixes() {
 		watches[i] = client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(base))

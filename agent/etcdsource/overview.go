@@ -83,7 +83,7 @@ func (f Fleet) Overview() []TaskOverview {
 		for i, m := range f.Members {
 			r, reported := reports[i][entry.Name]
 			delete(reports[i], entry.Name)
-			meant := aim.Matches(task.Identity{ID: m.Agent.ID, Host: m.Agent.Host, Labels: m.Agent.Labels})
+			meant := aim.Matches(m.identity())
 			if reported || meant && err == nil {
 				o.add(m, r, stateOn(m, r, reported, meant, entry))
 			}

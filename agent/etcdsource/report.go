@@ -50,6 +50,10 @@ type TaskReport struct {
 	LagBytes      int64     `json:"lag_bytes"`
 	LagSeconds    float64   `json:"lag_seconds"`
 	OldestUnacked time.Time `json:"oldest_unacked,omitzero"` // since when the oldest bytes wait; zero: none do
+
+	RefusedRevision int64  `json:"refused_revision,omitempty"` // of etcd, that wrote the version which was refused
+	DeadLetters     uint64 `json:"dead_letters,omitempty"`     // since the version which runs was started
+	LagGrows        bool   `json:"lag_grows,omitempty"`        // while a change is tried: the oldest bytes wait for longer than its rollout allows
 }
 
 // Report is the value of PREFIX/status/ID: what an agent's tasks do.

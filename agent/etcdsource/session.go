@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"logferry/agent/task"
@@ -54,26 +57,24 @@ func (s *Source) session(ctx context.Context) error {
 func (s *Source) list(ctx context.Context, client *clientv3.Client) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	resp, err := client.Get(ctx, s.set.prefix, clientv3.WithPrefix())
+	values, states, revision, err := s.read(ctx, client)
 	if err != nil {
 		return false, err
 	}
-	values := make(map[string]value, len(resp.Kvs))
-	for _, kv := range resp.Kvs {
-		values[s.set.nameOf(kv.Key)] = value{raw: kv.Value, rev: kv.ModRevision}
-	}
-	if resp.Header.Revision < s.set.revision {
+	if revision < s.set.revision {
 		s.log.Warn("etcd is older than what was seen before, its tasks are taken all the same",
-			"revision", resp.Header.Revision, "seen", s.set.revision)
+			"revision", revision, "seen", s.set.revision)
 	}
 	before := s.set.refusals()
-	changed := s.set.replace(values, resp.Header.Revision)
+	changed := s.set.replace(values, states, revision)
+	changed = s.fetchMissing(ctx, client) || changed
 	s.logRefusals(before)
 	due := changed || !s.synced || s.cacheFailed.Load()
 	s.mu.Lock()
 	s.status.Revision, s.status.Others, s.status.Synced = s.set.revision, len(s.set.others), time.Now()
 	s.unsent = s.unsent || due
 	s.mu.Unlock()
+	s.tellRollouts()
 	if due {
 		s.synced = true
 		s.deliver()
@@ -81,12 +82,47 @@ func (s *Source) list(ctx context.Context, client *clientv3.Client) (bool, error
 	return changed, nil
 }
 
+// read lists the tasks and the states of their rollouts as they were at one
+// moment. The states are nil where the login may not read them.
+func (s *Source) read(ctx context.Context, client *clientv3.Client) (map[string]value, map[string][]byte, int64, error) {
+	tasks := clientv3.OpGet(s.set.prefix, clientv3.WithPrefix())
+	resp, err := client.Txn(ctx).Then(tasks, clientv3.OpGet(s.set.rolloutPrefix, clientv3.WithPrefix())).Commit()
+	denied := is(err, rpctypes.ErrPermissionDenied)
+	if denied {
+		resp, err = client.Txn(ctx).Then(tasks).Commit()
+	}
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if denied && !s.set.roll.denied {
+		s.log.Warn("rollouts cannot be read, changes that go from wave to wave do not reach this agent; grant its role readwrite", "prefix", s.set.rolloutPrefix)
+	}
+	s.set.roll.denied = denied
+	values := map[string]value{}
+	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+		values[s.set.nameOf(kv.Key)] = valueOf(kv)
+	}
+	if denied {
+		return values, nil, resp.Header.Revision, nil
+	}
+	states := map[string][]byte{}
+	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
+		states[strings.TrimPrefix(string(kv.Key), s.set.rolloutPrefix)] = kv.Value
+	}
+	return values, states, resp.Header.Revision, nil
+}
+
+func valueOf(kv *mvccpb.KeyValue) value {
+	return value{raw: kv.Value, rev: kv.ModRevision, created: kv.CreateRevision}
+}
+
 // watcher is the state of one watch.
 type watcher struct {
 	s      *Source
 	client *clientv3.Client
 	events clientv3.WatchChan
-	base   int64 // revision of the last listing; events up to it are known
+	states clientv3.WatchChan // of rollouts; nil: they may not be read
+	base   int64              // revision of the last listing; events up to it are known
 
 	progress *time.Ticker // asks for a sign of life
 	silence  *time.Timer  // ran out: no sign of life came
@@ -104,11 +140,15 @@ func (s *Source) watch(ctx context.Context, client *clientv3.Client) error {
 	// etcd answers no request for progress on a watch that begins behind its
 	// newest revision, so this one begins at what is known; take skips that.
 	events := client.Watch(ctx, s.set.prefix, clientv3.WithPrefix(), clientv3.WithRev(s.set.revision))
+	var states clientv3.WatchChan
+	if !s.set.roll.denied {
+		states = client.Watch(ctx, s.set.rolloutPrefix, clientv3.WithPrefix(), clientv3.WithRev(s.set.revision))
+	}
 	if !unanswered.Stop() {
 		return errNoAnswer
 	}
 	w := &watcher{
-		s: s, client: client, events: events, base: s.set.revision,
+		s: s, client: client, events: events, states: states, base: s.set.revision,
 		progress: time.NewTicker(s.cfg.WatchTimeout / 5),
 		silence:  time.NewTimer(s.cfg.WatchTimeout),
 		resync:   time.NewTimer(jitter(s.cfg.ResyncInterval)),
@@ -140,7 +180,14 @@ func (w *watcher) run(ctx context.Context) error {
 			if !ok {
 				return errLostWatch
 			}
-			if err := w.take(resp); err != nil {
+			if err := w.take(ctx, resp); err != nil {
+				return err
+			}
+		case resp, ok := <-w.states:
+			if !ok {
+				return errLostWatch
+			}
+			if err := w.take(ctx, resp); err != nil {
 				return err
 			}
 		case <-w.flush.C:
@@ -161,7 +208,7 @@ func (w *watcher) run(ctx context.Context) error {
 }
 
 // take applies one response to the set.
-func (w *watcher) take(resp clientv3.WatchResponse) error {
+func (w *watcher) take(ctx context.Context, resp clientv3.WatchResponse) error {
 	if resp.CompactRevision != 0 {
 		return fmt.Errorf("%w at revision %d", errCompacted, resp.CompactRevision)
 	}
@@ -174,18 +221,24 @@ func (w *watcher) take(resp clientv3.WatchResponse) error {
 		if ev.Kv.ModRevision <= w.base {
 			continue
 		}
+		if name, ok := strings.CutPrefix(string(ev.Kv.Key), set.rolloutPrefix); ok {
+			changed = set.setState(name, ev.Kv.Value) || changed // of a deleted one there is no value
+			continue
+		}
 		set.revision = max(set.revision, ev.Kv.ModRevision)
 		name := set.nameOf(ev.Kv.Key)
 		if ev.Type == clientv3.EventTypeDelete {
 			changed = set.remove(name) || changed
 			continue
 		}
-		changed = set.put(name, value{raw: ev.Kv.Value, rev: ev.Kv.ModRevision}) || changed
+		changed = set.put(name, valueOf(ev.Kv)) || changed
 	}
+	changed = w.s.fetchMissing(ctx, w.client) || changed
 	w.s.mu.Lock()
 	w.s.status.Revision, w.s.status.Others = set.revision, len(set.others)
 	w.s.unsent = w.s.unsent || changed
 	w.s.mu.Unlock()
+	w.s.tellRollouts()
 	if !changed {
 		return nil
 	}

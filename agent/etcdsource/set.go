@@ -12,8 +12,9 @@ import (
 
 // value is what etcd holds under one key.
 type value struct {
-	raw []byte
-	rev int64 // of its last change
+	raw     []byte
+	rev     int64 // of its last change
+	created int64 // revision that created the key
 }
 
 type goodTask struct {
@@ -36,17 +37,21 @@ type taskSet struct {
 	good     map[string]goodTask
 	bad      map[string]badTask
 	others   map[string]value // of tasks that are for other agents; none of these is good or bad
+	roll     rollouts
+
+	rolloutPrefix string
 }
 
 func newTaskSet(cfg Config) *taskSet {
 	return &taskSet{
 		prefix: cfg.tasks(), allow: cfg.AllowPaths, self: cfg.Identity,
 		good: map[string]goodTask{}, bad: map[string]badTask{}, others: map[string]value{},
+		roll: newRollouts(), rolloutPrefix: cfg.rollouts(),
 	}
 }
 
-// put takes over a value and reports whether the snapshot changes by it.
-func (s *taskSet) put(name string, v value) bool {
+// use takes over a value and reports whether the snapshot changes by it.
+func (s *taskSet) use(name string, v value) bool {
 	good, wasGood := s.good[name]
 	bad, wasBad := s.bad[name]
 	switch {
@@ -61,15 +66,17 @@ func (s *taskSet) put(name string, v value) bool {
 		s.others[name] = v
 		return false
 	}
-	origin := fmt.Sprintf("etcd:%s%s@rev %d", s.prefix, name, v.rev)
+	origin := s.origin(name, v.rev)
 	t, selected, err := task.DecodeFor(v.raw, origin, name, s.allow, s.self)
 	switch {
 	case !selected && (err == nil || !wasGood):
-		s.remove(name)
+		s.drop(name)
 		s.others[name] = v
 		return wasGood || wasBad
 	case err != nil: // also of a version for others: what is not valid takes nothing away
-		s.bad[name] = badTask{v, task.Refuse(name, origin, err)}
+		refusal := task.Refuse(name, origin, err)
+		refusal.Revision = v.rev
+		s.bad[name] = badTask{v, refusal}
 	default:
 		s.good[name] = goodTask{v, t}
 		delete(s.bad, name)
@@ -78,8 +85,18 @@ func (s *taskSet) put(name string, v value) bool {
 	return true
 }
 
+func (s *taskSet) origin(name string, rev int64) string {
+	return fmt.Sprintf("etcd:%s%s@rev %d", s.prefix, name, rev)
+}
+
 // remove forgets a name and reports whether the snapshot changes by it.
 func (s *taskSet) remove(name string) bool {
+	s.roll.forget(name)
+	return s.drop(name)
+}
+
+// drop is remove for a task of which versions are kept for later.
+func (s *taskSet) drop(name string) bool {
 	_, wasGood := s.good[name]
 	_, wasBad := s.bad[name]
 	delete(s.good, name)
@@ -89,10 +106,21 @@ func (s *taskSet) remove(name string) bool {
 }
 
 // replace makes the set what a complete listing says, and reports whether the
-// snapshot changes by it.
-func (s *taskSet) replace(values map[string]value, revision int64) bool {
+// snapshot changes by it. With nil states those known so far stay.
+func (s *taskSet) replace(values map[string]value, states map[string][]byte, revision int64) bool {
 	s.revision = revision
 	changed := false
+	if states != nil {
+		s.roll.leader = ""
+		for name := range s.roll.states {
+			if _, there := states[name]; !there {
+				changed = s.setState(name, nil) || changed
+			}
+		}
+	}
+	for name, text := range states {
+		changed = s.setState(name, text) || changed
+	}
 	for name := range s.names() {
 		if _, there := values[name]; !there {
 			changed = s.remove(name) || changed
@@ -113,6 +141,9 @@ func (s *taskSet) names() map[string]bool {
 		names[name] = true
 	}
 	for name := range s.others {
+		names[name] = true
+	}
+	for name := range s.roll.newest {
 		names[name] = true
 	}
 	return names

@@ -49,6 +49,14 @@ type Source struct {
 	sent      int   // deliveries made
 	published int   // deliveries handed on, by their number
 	applied   int64 // revision of the last one
+	rollouts  rolloutView
+}
+
+// rolloutView is what others may know of the set's rollouts.
+type rolloutView struct {
+	underWay bool   // one that concerns this agent is to be moved on
+	leader   string // name of the agent that does; empty: none
+	trials   map[string]time.Duration
 }
 
 // delivery is one snapshot on its way to publish and to the cache.
@@ -93,6 +101,24 @@ func (s *Source) Applied() int64 {
 		return s.status.Revision
 	}
 	return s.applied
+}
+
+// Trials returns, for each task of which this agent has a change that is being
+// tried, for how much longer than before its oldest line may wait.
+func (s *Source) Trials() map[string]time.Duration { return s.rolloutView().trials }
+
+func (s *Source) rolloutView() rolloutView {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rollouts
+}
+
+// tellRollouts lets others know what the set knows. Run alone calls it.
+func (s *Source) tellRollouts() {
+	view := rolloutView{underWay: s.set.underWay(), leader: s.set.roll.leader, trials: s.set.trials()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rollouts = view
 }
 
 func (s *Source) updateStatus(change func(*Status)) {
@@ -216,6 +242,7 @@ func (s *Source) loadCache() *delivery {
 	}
 	s.set.restore(body)
 	s.updateStatus(func(st *Status) { st.Revision, st.Others = body.Revision, len(s.set.others) })
+	s.tellRollouts()
 	return &delivery{snapshot: s.set.snapshot()}
 }
 

@@ -59,6 +59,7 @@ func TestAnInvalidValueKeepsTheLastGoodVersion(t *testing.T) {
 	rev := e.Put(t, "/logferry/tasks/web", "paths: [/var/log/x]\n\ntopc: x\n")
 	want := []task.Refusal{{
 		Name: "web", Origin: fmt.Sprintf("etcd:/logferry/tasks/web@rev %d", rev), Error: `line 3: unknown key "topc"; did you mean "topic"?`,
+		Revision: rev,
 	}}
 	s := r.next()
 	require.Equal(t, map[string]string{"web": "good"}, topics(s))
@@ -249,7 +250,7 @@ func TestASilentWatchIsReplaced(t *testing.T) {
 func TestAQuietWatchStaysAsItIs(t *testing.T) {
 	e := etcdtest.Start(t)
 	cfg := testConfig(t, e.Endpoints()...)
-	cfg.WatchTimeout = 250 * time.Millisecond
+	cfg.WatchTimeout = time.Second
 	s, err := New(cfg, quiet())
 	require.NoError(t, err)
 	e.Put(t, "/logferry/tasks/web", text("one"))
@@ -257,7 +258,7 @@ func TestAQuietWatchStaysAsItIs(t *testing.T) {
 	client := e.Client(t)
 	_, err = s.list(t.Context(), client)
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*cfg.WatchTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*cfg.WatchTimeout)
 	defer cancel()
 	require.ErrorIs(t, s.watch(ctx, client), context.DeadlineExceeded)
 }
@@ -450,8 +451,8 @@ func TestOnlyTasksThatSelectTheAgentReachIt(t *testing.T) {
 func TestTasksForOthersLeaveWithAListing(t *testing.T) {
 	s := newTaskSet(Config{Prefix: "/logferry", Identity: task.Identity{ID: "a"}})
 	others := []byte("paths: [/var/log/x]\ntopic: x\nselect: {ids: [b]}\n")
-	require.False(t, s.replace(map[string]value{"one": {others, 1}, "two": {others, 2}}, 2))
+	require.False(t, s.replace(map[string]value{"one": {raw: others, rev: 1}, "two": {raw: others, rev: 2}}, nil, 2))
 	require.Len(t, s.others, 2)
-	require.False(t, s.replace(map[string]value{"two": {others, 3}}, 3))
-	require.Equal(t, map[string]value{"two": {others, 3}}, s.others)
+	require.False(t, s.replace(map[string]value{"two": {raw: others, rev: 3}}, nil, 3))
+	require.Equal(t, map[string]value{"two": {raw: others, rev: 3}}, s.others)
 }

@@ -170,6 +170,9 @@ func (d Definition) zeroes() []Problem {
 		{"rotate_wait", d.Task.RotateWait == 0},
 		{"poll_interval", d.Task.PollInterval == 0},
 		{"max_line_bytes", d.Task.MaxLineBytes == 0},
+		{"rollout.pause", d.Task.Rollout != nil && d.Task.Rollout.Pause == 0},
+		{"rollout.timeout", d.Task.Rollout != nil && d.Task.Rollout.Timeout == 0},
+		{"rollout.max_lag", d.Task.Rollout != nil && d.Task.Rollout.MaxLag == 0},
 	} {
 		if _, set := d.lines[k.key]; set && k.zero {
 			list = append(list, Problem{k.key, "must be more than 0; leave it out for the default"})

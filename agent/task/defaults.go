@@ -39,9 +39,10 @@ func Equal(a, b Task) bool {
 }
 
 // SameWork reports whether two tasks are the same to an agent that runs them:
-// which other agents run them makes no difference.
+// which other agents run them, and when, makes no difference.
 func SameWork(a, b Task) bool {
 	a.Select, b.Select = nil, nil
+	a.Rollout, b.Rollout = nil, nil
 	return Equal(a, b)
 }
 

@@ -23,6 +23,8 @@ type Refusal struct {
 	Name   string `json:"name"`
 	Origin string `json:"origin"` // where it stands: a file with its line, or an etcd key with its revision
 	Error  string `json:"error"`  // one line that says what to change
+
+	Revision int64 `json:"revision,omitempty"` // of etcd, that wrote it; 0: it is not from there
 }
 
 // Source yields snapshots of the tasks that this agent is to run. Two exist:

@@ -23,6 +23,8 @@ type Task struct {
 	Select *Selector `yaml:"select,omitempty" json:"select,omitempty"` // the agents that it is for; nil: all
 	Paused bool      `yaml:"paused,omitempty" json:"paused,omitempty"` // its agents collect nothing for it and keep its place
 
+	Rollout *Rollout `yaml:"rollout,omitempty" json:"rollout,omitempty"` // how a change reaches its agents; nil: all at once. Local tasks ignore it
+
 	Start         Start         `yaml:"start,omitempty" json:"start,omitempty"`
 	IgnoreOlder   time.Duration `yaml:"ignore_older,omitempty" json:"ignore_older,omitempty"`     // files unchanged for longer are left alone; 0: none
 	CloseInactive time.Duration `yaml:"close_inactive,omitempty" json:"close_inactive,omitempty"` // a quiet file's descriptor is closed after this long

@@ -67,6 +67,7 @@ func (t Task) problems() Problems {
 	c.paths(t)
 	c.topic("topic", t.Topic)
 	c.selector(t.Select)
+	c.rollout(t.Rollout)
 	c.words(t)
 	c.durations(t)
 	if t.MaxLineBytes < MinLineBytes || t.MaxLineBytes > LargestMaxBytes {

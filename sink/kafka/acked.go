@@ -72,3 +72,14 @@ func each(v *prometheus.CounterVec, visit func(task string, n uint64)) {
 		}
 	}
 }
+
+// DeadLetters returns how many records of a task were set aside since the
+// program started.
+func (m *Metrics) DeadLetters(task string) (n uint64) {
+	each(m.deadLetters, func(of string, count uint64) {
+		if of == task {
+			n += count
+		}
+	})
+	return n
+}
