@@ -394,7 +394,8 @@ func (t *turn) kept(ctx context.Context, entry Entry) (rollout.Version, error) {
 	if err != nil || len(resp.Kvs) == 0 || resp.Kvs[0].ModRevision < entry.Created {
 		return rollout.Version{}, err
 	}
-	return rollout.Version{Revision: resp.Kvs[0].ModRevision, Hash: rollout.HashOf(resp.Kvs[0].Value)}, nil
+	// It was kept by the change that came after it; when it was written itself is not known.
+	return rollout.Version{Revision: min(resp.Kvs[0].ModRevision, entry.Modified) - 1, Hash: rollout.HashOf(resp.Kvs[0].Value)}, nil
 }
 
 func (e Entry) version() rollout.Version {

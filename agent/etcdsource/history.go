@@ -70,17 +70,9 @@ func (s *Store) Replace(ctx context.Context, name string, raw []byte, modified i
 		return Entry{}, fmt.Errorf("put task %q: %d bytes are too many, the limit is %s", name, len(raw), task.ByteSize(task.MaxBytes))
 	}
 	var entry Entry
-	err := s.do(ctx, "put", name, func(ctx context.Context, c *clientv3.Client, key string) error {
-		resp, err := c.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", modified)).
-			Then(clientv3.OpPut(key, string(raw)), clientv3.OpGet(key)).Commit()
-		switch {
-		case err != nil:
-			return err
-		case !resp.Succeeded:
-			return ErrConflict
-		}
-		entry = s.entry(resp.Responses[1].GetResponseRange().Kvs[0])
-		return nil
+	err := s.do(ctx, "put", name, func(ctx context.Context, c *clientv3.Client, _ string) (err error) {
+		entry, err = s.write(ctx, c, name, raw, modified)
+		return err
 	})
 	return entry, err
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"logferry/agent/rollout"
 	"logferry/agent/task"
 )
 
@@ -56,11 +57,15 @@ type TaskOverview struct {
 	LagSeconds    float64   `json:"lag_seconds"`             // of the agent that is furthest behind
 	OldestUnacked time.Time `json:"oldest_unacked,omitzero"` // zero: nothing waits
 
+	Rollout *RolloutProgress `json:"rollout,omitempty"` // nil: the newest version is for every agent
+
 	On []TaskOnAgent `json:"on"` // sorted by agent
 }
 
 // Troubled says whether somebody should look at the task.
-func (t TaskOverview) Troubled() bool { return t.Error != "" || t.Refused > 0 || t.Failing > 0 }
+func (t TaskOverview) Troubled() bool {
+	return t.Error != "" || t.Refused > 0 || t.Failing > 0 || t.Rollout != nil && t.Rollout.Phase == rollout.Back
+}
 
 // Overview joins what the tasks ask for with what the agents report, sorted
 // by the tasks' names. Tasks that agents have from their own files are part of
@@ -80,12 +85,18 @@ func (f Fleet) Overview() []TaskOverview {
 		if err != nil {
 			o.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
 		}
+		o.Rollout = f.progress(entry)
+		wanted, exists := o.Rollout.wanted(entry.Modified)
 		for i, m := range f.Members {
 			r, reported := reports[i][entry.Name]
 			delete(reports[i], entry.Name)
 			meant := aim.Matches(m.identity())
 			if reported || meant && err == nil {
-				o.add(m, r, stateOn(m, r, reported, meant, entry))
+				state := stateOn(m, r, reported, meant, wanted)
+				if !exists && !reported {
+					state = stateStopped // it went back, and there is nothing to go back to
+				}
+				o.add(m, r, state)
 			}
 		}
 		all[o.Name] = o
@@ -96,7 +107,7 @@ func (f Fleet) Overview() []TaskOverview {
 			if !known {
 				o = TaskOverview{Name: name}
 			}
-			o.add(m, r, stateOn(m, r, true, r.Revision == 0, Entry{Name: name}))
+			o.add(m, r, stateOn(m, r, true, r.Revision == 0, 0))
 			all[name] = o
 		}
 	}
@@ -107,9 +118,9 @@ func (f Fleet) Overview() []TaskOverview {
 	return out
 }
 
-// stateOn says what a task does on an agent that is meant or not. newest is
-// the task's version in etcd; a zero one is older than any.
-func stateOn(m Member, r TaskReport, reported, meant bool, newest Entry) string {
+// stateOn says what a task does on an agent that is meant or not. newest is the
+// revision that it is to have; 0 is older than any.
+func stateOn(m Member, r TaskReport, reported, meant bool, newest int64) string {
 	switch {
 	case !reported && m.Report.Omitted > 0:
 		return stateUnknown
@@ -117,9 +128,9 @@ func stateOn(m Member, r TaskReport, reported, meant bool, newest Entry) string 
 		return statePending
 	case r.Refused:
 		return stateRefused
-	case !meant && m.Applied() < newest.Modified, !meant && r.State == stateRunning:
+	case !meant && m.Applied() < newest, !meant && r.State == stateRunning:
 		return stateDraining // it has not heard yet, or has not said, that it is not meant any more
-	case (r.State == stateRunning || r.State == stateStopped) && r.Revision < newest.Modified:
+	case (r.State == stateRunning || r.State == stateStopped) && r.Revision < newest:
 		return statePending
 	}
 	return r.State

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"logferry/agent/task"
@@ -58,13 +59,9 @@ func (s *Store) Put(ctx context.Context, name string, raw []byte) (Entry, error)
 		return Entry{}, fmt.Errorf("put task %q: %d bytes are too many, the limit is %s", name, len(raw), task.ByteSize(task.MaxBytes))
 	}
 	var entry Entry
-	err := s.do(ctx, "put", name, func(ctx context.Context, c *clientv3.Client, key string) error {
-		resp, err := c.Txn(ctx).Then(clientv3.OpPut(key, string(raw)), clientv3.OpGet(key)).Commit()
-		if err != nil {
-			return err
-		}
-		entry = s.entry(resp.Responses[1].GetResponseRange().Kvs[0])
-		return nil
+	err := s.do(ctx, "put", name, func(ctx context.Context, c *clientv3.Client, _ string) (err error) {
+		entry, err = s.write(ctx, c, name, raw, anyRevision)
+		return err
 	})
 	return entry, err
 }
@@ -111,11 +108,15 @@ func (s *Store) List(ctx context.Context) ([]Entry, int64, error) {
 func (s *Store) Delete(ctx context.Context, name string) (int64, error) {
 	var revision int64
 	err := s.do(ctx, "delete", name, func(ctx context.Context, c *clientv3.Client, key string) error {
-		resp, err := c.Delete(ctx, key)
+		ops := []clientv3.Op{clientv3.OpDelete(key), clientv3.OpDelete(s.cfg.rollouts() + name), clientv3.OpDelete(s.cfg.goods() + name)}
+		resp, err := c.Txn(ctx).Then(ops...).Commit()
+		if is(err, rpctypes.ErrPermissionDenied) { // a role from before rollouts
+			resp, err = c.Txn(ctx).Then(ops[0]).Commit()
+		}
 		if err != nil {
 			return err
 		}
-		if resp.Deleted == 0 {
+		if resp.Responses[0].GetResponseDeleteRange().Deleted == 0 {
 			return ErrNotFound
 		}
 		revision = resp.Header.Revision

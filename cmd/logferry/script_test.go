@@ -19,6 +19,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 
+	"logferry/agent/rollout"
 	"logferry/test/etcdtest"
 )
 
@@ -112,6 +113,15 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"exits":   exits,
 	"lines":   lines,
 	"capture": capture,
+	"hash":    hash,
+}
+
+// hash NAME FILE sets a variable to what a rollout calls the file's text.
+func hash(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: hash NAME FILE")
+	}
+	ts.Setenv(args[0], rollout.HashOf([]byte(ts.ReadFile(args[1]))))
 }
 
 // capture NAME PATTERN sets a variable to the first group of what matches on
@@ -136,6 +146,14 @@ func (w world) commands() map[string]func(ts *testscript.TestScript, neg bool, a
 			ts.Fatalf("usage: put KEY FILE")
 		}
 		_, err := w.client.Put(context.Background(), ts.Getenv("PREFIX")+"/"+args[0], ts.ReadFile(args[1]))
+		ts.Check(err)
+	}
+	// expand KEY FILE is put of a text with variables.
+	cmds["expand"] = func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: expand KEY FILE")
+		}
+		_, err := w.client.Put(context.Background(), ts.Getenv("PREFIX")+"/"+args[0], os.Expand(ts.ReadFile(args[1]), ts.Getenv))
 		ts.Check(err)
 	}
 	// compact makes etcd forget all that was before; for scripts that are alone.

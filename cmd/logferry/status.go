@@ -31,9 +31,10 @@ func (a *app) statusCmd() *cobra.Command {
 failure with its agent and what to do. With the name of a task: one row for each of its agents. With the id of an agent: one
 row for each of its tasks. Pending agents have not yet told that they took the newest version. Numbers are those of the
 agents' newest reports: a change of state is reported at once, all else within half a minute. With --watch and JSON, each
-moment is one line.
+moment is one line. A change that goes from wave to wave is told below the table: its wave, who has it, what it waits for, and
+why it went back.
 
-Exit code 0: all is well, or --watch was ended by Ctrl-C; 1: something is refused or fails, two agents have the same id, or etcd was not reached.`,
+Exit code 0: all is well, or --watch was ended by Ctrl-C; 1: something is refused, fails or went back, two agents have the same id, or etcd was not reached.`,
 		Example: `  logferry status --etcd 127.0.0.1:2379
   logferry status web --watch --etcd 127.0.0.1:2379`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -220,6 +221,9 @@ const namesShown = 3
 func (v statusView) troubles(t *table) {
 	lines := slices.Clone(v.Errors)
 	for _, o := range v.Tasks {
+		if o.Rollout != nil {
+			lines = append(lines, rolloutLine(o.Name, o.Rollout))
+		}
 		if o.Error != "" {
 			lines = append(lines, fmt.Sprintf("%s is not valid on any agent: %s", o.Name, o.Error))
 		}

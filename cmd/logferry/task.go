@@ -113,14 +113,31 @@ func (a *app) taskPutCmd() *cobra.Command {
 				verb = "created"
 			}
 			doc := map[string]any{"name": w.name, "revision": entry.Modified, "created": entry.Version == 1}
-			return a.show(output, doc, func(t *table) { t.row(fmt.Sprintf("%s task %s, revision %d", verb, w.name, entry.Modified)) })
+			return a.stored(ctx, s, output, doc, fmt.Sprintf("%s task %s", verb, w.name), entry)
 		})
 	})
 	return cmd
 }
 
+// stored tells that a text was stored, and whom it reaches when.
+func (a *app) stored(ctx context.Context, s remote, output *outputFlag, doc map[string]any, words string, entry etcdsource.Entry) error {
+	f := s.forecast(ctx, entry)
+	if f != nil {
+		doc["rollout"] = f
+	}
+	return a.show(output, doc, func(t *table) {
+		t.row(fmt.Sprintf("%s, revision %d", words, entry.Modified))
+		f.say(t, entry.Name)
+	})
+}
+
 func (a *app) taskGetCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "get NAME", Short: "Print a task as it is stored, or was", Args: needs("NAME")}
+	cmd := &cobra.Command{
+		Use: "get NAME", Short: "Print a task as it is stored, or was",
+		Long: `Print a task as it is stored, or was. While its change has not reached every agent, or when it went back, standard error says so,
+and why.`,
+		Args: needs("NAME"),
+	}
 	e, output := etcdVars(cmd), outputVar(cmd, "value", "json")
 	completeArg(cmd, false, a.taskNames(e))
 	at := revisionVar(cmd, "print it as it was at this revision of etcd")
@@ -133,8 +150,14 @@ func (a *app) taskGetCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			progress := s.progress(ctx, entry)
 			if output.format == "json" {
-				return a.show(output, listed(entry, s.allow), nil)
+				l := listed(entry, s.allow)
+				l.Rollout = progress
+				return a.show(output, l, nil)
+			}
+			if progress != nil { // not on standard output, which may be put again
+				fmt.Fprintf(a.err, "logferry: %s\n", rolloutLine(entry.Name, progress))
 			}
 			_, err = a.out.Write(entry.Raw)
 			return err
@@ -153,6 +176,8 @@ type listedTask struct {
 	Paused   bool     `json:"paused,omitempty"`
 	Error    string   `json:"error,omitempty"`
 	Value    string   `json:"value"`
+
+	Rollout *etcdsource.RolloutProgress `json:"rollout,omitempty"`
 }
 
 func (l listedTask) state() string {

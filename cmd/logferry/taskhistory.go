@@ -154,7 +154,8 @@ offsets. A task that somebody else changes in the same moment is left alone.`,
 			if err != nil {
 				return lookAgain(err, name)
 			}
-			return a.wrote(output, "rolled back task "+name+" to revision", name, target.Modified, entry.Modified)
+			doc := map[string]any{"name": name, "from": target.Modified, "revision": entry.Modified}
+			return a.stored(ctx, s, output, doc, fmt.Sprintf("rolled back task %s to revision %d", name, target.Modified), entry)
 		})
 	})
 	return cmd
@@ -243,7 +244,7 @@ func (a *app) taskPauseCmd(pause bool) *cobra.Command {
 				words = verb + " task " + name
 			}
 			doc := map[string]any{"name": name, "paused": pause, "revision": entry.Modified}
-			return a.show(output, doc, func(t *table) { t.row(fmt.Sprintf("%s, revision %d", words, entry.Modified)) })
+			return a.stored(ctx, s, output, doc, words, entry)
 		})
 	})
 	return cmd

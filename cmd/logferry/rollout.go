@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"logferry/agent/etcdsource"
+	"logferry/agent/rollout"
+	"logferry/agent/task"
+)
+
+// forecast says what becomes of a text that was just stored; nil when it
+// reaches every agent at once, or the fleet cannot be read.
+type forecast struct {
+	Waves []rollout.Step              `json:"waves"`
+	Now   *etcdsource.RolloutProgress `json:"now,omitempty"` // nil: every agent has it already
+
+	spec task.Rollout
+}
+
+func (s remote) forecast(ctx context.Context, entry etcdsource.Entry) *forecast {
+	fleet, err := s.Fleet(ctx)
+	if err != nil {
+		return nil
+	}
+	spec, waves := fleet.Forecast(entry.Name, entry.Raw)
+	if spec == nil {
+		return nil
+	}
+	f := &forecast{Waves: waves, spec: *spec}
+	_, f.Now, _ = fleet.Task(entry.Name)
+	return f
+}
+
+// progress says how far the newest version of a task has come; nil when it has
+// reached every agent, for older versions, and when the fleet cannot be read.
+func (s remote) progress(ctx context.Context, entry etcdsource.Entry) *etcdsource.RolloutProgress {
+	if f := s.forecast(ctx, entry); f != nil && f.Now != nil && f.Now.Revision == entry.Modified {
+		return f.Now
+	}
+	return nil
+}
+
+// say tells it to people.
+func (f *forecast) say(t *table, name string) {
+	if f == nil {
+		return
+	}
+	if f.Now == nil {
+		t.row("every agent has this text already")
+		return
+	}
+	waves := make([]string, len(f.Waves))
+	for i, w := range f.Waves {
+		waves[i] = fmt.Sprintf("%s (%s)", w.Wave, count(w.Agents, "agent"))
+		if i == 0 && len(w.Names) > 0 {
+			waves[i] = fmt.Sprintf("%s (%s)", w.Wave, strings.Join(w.Names, ", "))
+		}
+	}
+	t.row(fmt.Sprintf("it goes out in %s: %s", count(len(waves), "wave"), strings.Join(waves, ", ")))
+	t.row(fmt.Sprintf("each wave goes when the one before has been well for %s; what is not well for %s goes back, a refusal or dead letters at once",
+		f.spec.PauseOrDefault(), f.spec.TimeoutOrDefault()))
+	t.row(fmt.Sprintf("follow it with 'logferry status %s --watch'", name))
+}
+
+// rolloutLine tells people how far a change has come.
+func rolloutLine(name string, p *etcdsource.RolloutProgress) string {
+	wave := fmt.Sprintf("wave %d of %d", p.Wave, len(p.Waves))
+	if p.Wave > 0 && p.Wave <= len(p.Waves) {
+		wave += fmt.Sprintf(" (%s)", p.Waves[p.Wave-1])
+	}
+	on := ""
+	if p.Agent != "" {
+		on = " on " + p.Agent
+	}
+	switch {
+	case p.Phase == rollout.Back && p.Good == 0:
+		return fmt.Sprintf("%s: revision %d was stopped in %s, there is no version before it to go back to; it was not well%s: %s", name, p.Revision, wave, on, p.Reason)
+	case p.Phase == rollout.Back:
+		return fmt.Sprintf("%s: revision %d went back to revision %d in %s; it was not well%s: %s", name, p.Revision, p.Good, wave, on, p.Reason)
+	case p.Wave == 0:
+		return fmt.Sprintf("%s: revision %d goes out in %s; %s", name, p.Revision, count(len(p.Waves), "wave"), p.Reason)
+	}
+	line := fmt.Sprintf("%s: revision %d is in %s since %s, %d of %d agents have it", name, p.Revision, wave, moment(p.Since), p.Have, p.Agents)
+	if len(p.Names) > 0 && len(p.Names) <= namesShown {
+		line += " (" + strings.Join(p.Names, ", ") + ")"
+	}
+	switch {
+	case p.Reason != "":
+		line += fmt.Sprintf("; it waits%s: %s", on, p.Reason)
+	default:
+		line += "; all is well"
+	}
+	if p.Leader == "" {
+		line += "; no agent moves it on at the moment"
+	}
+	return line
+}
