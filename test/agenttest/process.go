@@ -173,8 +173,9 @@ type Task struct {
 	Refused bool      `json:"refused"`
 	Started time.Time `json:"started"`
 	Task    struct {
-		Topic string   `json:"topic"`
-		Paths []string `json:"paths"`
+		Topic   string   `json:"topic"`
+		Cluster string   `json:"cluster"`
+		Paths   []string `json:"paths"`
 	} `json:"task"`
 }
 

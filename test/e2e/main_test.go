@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"logferry/test/agenttest"
+	"logferry/test/etcdtest"
 )
 
-func TestMain(m *testing.M) { agenttest.Main(m) }
+func TestMain(m *testing.M) { agenttest.Main(etcdtest.Settle(m)) }
