@@ -27,6 +27,10 @@ demo: build ## watch lines flow: embedded etcd, in-process Kafka, a rotating log
 demo-check: build ## the same with a fixed number of lines: exits 0 when each line arrived
 	$(BIN)/logferry-sandbox --once
 
+.PHONY: fleet-check
+fleet-check: build ## three agents, a three-member etcd and real Kafka do what docs/fleet.md says: exits 0 or 1 (FLEET=-quick for a look)
+	$(GO) run ./test/fleetcheck -logferry $(BIN)/logferry $(FLEET)
+
 .PHONY: test
 test: ## all tests, -race, with real Kafka and etcd
 	./test/run
