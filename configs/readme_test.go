@@ -27,10 +27,10 @@ func readme(t *testing.T) []byte {
 	return b
 }
 
-func TestExamplesOfTheDocsAreValid(t *testing.T) {
-	letters, err := os.ReadFile(filepath.Join("..", "docs", "dead-letters.md"))
-	require.NoError(t, err)
-	for _, text := range [][]byte{readme(t), letters} {
+func TestExamplesOfTheDocumentsAreValid(t *testing.T) {
+	for _, name := range []string{"../README.md", "../docs/dead-letters.md", "../docs/fleet.md"} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
 		requireValidExamples(t, text)
 	}
 }

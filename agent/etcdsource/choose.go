@@ -110,6 +110,11 @@ func (s *taskSet) setState(name string, text []byte) bool {
 func (s *taskSet) settle(name string) bool {
 	p, was := s.roll.newest[name], s.good[name]
 	delete(s.roll.missing, name)
+	if was.raw == nil && !s.roll.concerns(name, p, s.self) {
+		changed := s.drop(name)
+		s.others[name] = p.value
+		return changed
+	}
 	v, ok := s.choose(name, p)
 	if !ok {
 		return s.wait(name, p)
@@ -123,6 +128,14 @@ func (s *taskSet) settle(name string) bool {
 		delete(s.roll.fetched, name)
 	}
 	return changed
+}
+
+// concerns says whether a task that does not run here may come to: its newest
+// text is for this agent, or this agent had one that was, or the last good one
+// takes its place again.
+func (r *rollouts) concerns(name string, p planned, self task.Identity) bool {
+	_, had := r.before[name]
+	return had || r.states[name].Phase == rollout.Back || p.plan.Select.Matches(self)
 }
 
 // choose returns the version that is for this agent; false if there is none

@@ -25,9 +25,12 @@ const leaderTTL = 10 * time.Second
 const (
 	conductorLook = 250 * time.Millisecond // between two looks at whether there is something to do
 	conductorWait = time.Second            // longest pause before an agent offers itself
+	conductorDark = 15 * time.Second       // longest that one leads without a view of the fleet
 	conductorShow = 200 * time.Millisecond // between two readings of the fleet, at least
 	historySteps  = 20                     // versions looked back for the last good one
 )
+
+var errDark = errors.New("the fleet cannot be seen, another agent may see it")
 
 var errOutvoted = errors.New("another agent moves waves on by now")
 
@@ -115,11 +118,12 @@ func (c *Conductor) lead(ctx context.Context) error {
 	c.log.Info("this agent moves rollouts on", "agent", t.value.Agent)
 
 	fleets := make(chan *Fleet, 1) // nil: the newest is not known
+	blind := make(chan error, 1)   // why there will be none
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	defer stop()
 	watching.Go(func() {
-		_ = c.store.WatchFleet(ctx, conductorShow, func(f Fleet, err error) {
+		blind <- c.store.WatchFleet(ctx, conductorShow, func(f Fleet, err error) {
 			select {
 			case <-fleets:
 			default:
@@ -131,7 +135,7 @@ func (c *Conductor) lead(ctx context.Context) error {
 			fleets <- &f
 		})
 	})
-	return t.run(ctx, signs, fleets)
+	return t.run(ctx, signs, fleets, blind)
 }
 
 // turn is the time for which an agent leads.
@@ -209,14 +213,17 @@ func (t *turn) resign(ctx context.Context) {
 	_, _ = t.client.Revoke(ctx, t.lease)
 }
 
-func (t *turn) run(ctx context.Context, signs <-chan *clientv3.LeaseKeepAliveResponse, fleets <-chan *Fleet) error {
+func (t *turn) run(ctx context.Context, signs <-chan *clientv3.LeaseKeepAliveResponse, fleets <-chan *Fleet, blind <-chan error) error {
 	look := time.NewTicker(conductorLook)
 	defer look.Stop()
 	var fleet *Fleet
+	dark := t.now() // since when the fleet is not seen; only while it is not
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case err := <-blind:
+			return fmt.Errorf("watch the fleet: %w", err)
 		case _, ok := <-signs:
 			if !ok {
 				return errLeaseLost
@@ -225,6 +232,7 @@ func (t *turn) run(ctx context.Context, signs <-chan *clientv3.LeaseKeepAliveRes
 		case fleet = <-fleets:
 			if fleet == nil { // what was well may not be so meanwhile
 				clear(t.seen)
+				dark = t.now()
 			}
 		case <-look.C:
 		}
@@ -232,6 +240,9 @@ func (t *turn) run(ctx context.Context, signs <-chan *clientv3.LeaseKeepAliveRes
 			return nil
 		}
 		if fleet == nil {
+			if t.now().Sub(dark) > conductorDark {
+				return errDark
+			}
 			continue
 		}
 		if err := t.decide(ctx, fleet); err != nil {

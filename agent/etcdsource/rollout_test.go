@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"logferry/agent/rollout"
 	"logferry/agent/task"
@@ -489,4 +490,50 @@ func TestAStateThatCannotBeReadMovesNothingUntilItIsWrittenAnew(t *testing.T) {
 	require.False(t, s.setState("web", []byte("nonsense")))
 	require.Equal(t, map[string]string{"web": "one"}, topics(s.snapshot()))
 	require.True(t, s.underWay())
+}
+
+func TestAgentsThatMayNotMoveARolloutOnLeaveItToOthers(t *testing.T) {
+	e := etcdtest.Start(t)
+	rights := map[string]map[string]clientv3.PermissionType{
+		"reader": {"tasks/": etcdtest.Read, "agents/reader": etcdtest.ReadWrite, "status/reader": etcdtest.ReadWrite, "rollouts/": etcdtest.Read},
+		"blind":  {"tasks/": etcdtest.Read, "agents/blind": etcdtest.ReadWrite, "status/blind": etcdtest.ReadWrite, "rollouts/": etcdtest.ReadWrite},
+		"whole":  {"tasks/": etcdtest.Read, "agents/": etcdtest.ReadWrite, "status/": etcdtest.ReadWrite, "rollouts/": etcdtest.ReadWrite},
+	}
+	p := &park{t: t, etcd: e, hosts: map[string]*host{}, cfg: map[string]Config{}}
+	for user, prefixes := range rights {
+		e.AddUser(t, user, "secret")
+		for prefix, right := range prefixes {
+			e.Grant(t, user, "/logferry/"+prefix, right)
+		}
+		p.cfg[user] = testConfig(t, e.Endpoints()...)
+	}
+	e.EnableAuth(t)
+	for user, cfg := range p.cfg {
+		cfg.Username, cfg.Password = user, "secret"
+		p.cfg[user] = cfg
+	}
+	p.add("reader")
+	p.add("blind")
+	p.put("one", "")
+	p.runs("one", 2)
+	rev := p.put("two", quick)
+	tried := e.Client(t).Watch(t.Context(), "/logferry/rollouts/~leader", clientv3.WithRev(rev))
+	<-tried // by one who then sees nothing
+	p.add("whole")
+	p.phase(rev, rollout.Done)
+	p.runs("two", 3)
+}
+
+func TestAgentsThatARolloutDoesNotConcernLookNothingUp(t *testing.T) {
+	s := newTaskSet(Config{Prefix: "/logferry", Identity: task.Identity{ID: "b"}})
+	p := value{raw: []byte(text("two") + "select: {ids: [a]}\n" + quick), rev: 2, created: 1}
+	st := rollout.State{Created: 1, Target: rollout.Version{Revision: 2, Hash: rollout.HashOf(p.raw)}, Good: rollout.Version{Revision: 1, Hash: "x"}, Phase: rollout.Rolling}
+	state, err := json.Marshal(st)
+	require.NoError(t, err)
+	require.False(t, s.put("web", p))
+	require.False(t, s.setState("web", state))
+	require.Empty(t, s.roll.missing)
+	require.False(t, s.underWay())
+	require.Len(t, s.others, 1)
+	require.Empty(t, s.snapshot().Tasks)
 }
