@@ -82,8 +82,9 @@ func (a *Agent) reports() []etcdsource.TaskReport {
 			Name: t.Name, State: string(t.State), Revision: t.Revision, Error: t.Error, Refused: t.Refused,
 			Files: t.Files, Records: acked[t.Name].Records, Bytes: acked[t.Name].Bytes,
 			LagBytes: t.LagBytes, LagSeconds: math.Round(t.LagSeconds*10) / 10,
-			RefusedRevision: t.RefusedRevision, DeadLetters: t.SetAside, LagGrows: a.trials.grows(t.Name),
+			RefusedRevision: t.RefusedRevision, DeadLetters: t.SetAside,
 		}
+		r.Trial, r.LagGrows = a.trials.of(t.Name)
 		if t.LagSeconds > 0 {
 			r.OldestUnacked = now.Add(-time.Duration(t.LagSeconds * float64(time.Second))).UTC().Truncate(time.Second)
 		}

@@ -73,12 +73,12 @@ func (t *trials) look(now time.Time) uint64 {
 	return t.digest
 }
 
-// grows reports whether a task's lag grows.
-func (t *trials) grows(name string) bool {
+// of reports whether a task's change is being tried, and whether its lag grows.
+func (t *trials) of(name string) (tried, grows bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	one := t.byTask[name]
-	return one != nil && one.grows
+	return one != nil, one != nil && one.grows
 }
 
 // judge says that the lag grows when the oldest bytes wait for maxLag longer than

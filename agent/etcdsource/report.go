@@ -53,6 +53,7 @@ type TaskReport struct {
 
 	RefusedRevision int64  `json:"refused_revision,omitempty"` // of etcd, that wrote the version which was refused
 	DeadLetters     uint64 `json:"dead_letters,omitempty"`     // since the version which runs was started
+	Trial           bool   `json:"trial,omitempty"`            // it is a change that is being tried
 	LagGrows        bool   `json:"lag_grows,omitempty"`        // while a change is tried: the oldest bytes wait for longer than its rollout allows
 }
 
@@ -70,8 +71,8 @@ type Report struct {
 func (t TaskReport) troubled() bool { return t.Error != "" || t.Refused || t.State != "running" }
 
 // encode returns the report as JSON of at most maxReportBytes. What does not
-// fit is shortened, errors first, then left out and counted, tasks without
-// trouble first.
+// fit is shortened, errors first, then left out and counted, first the tasks that
+// nobody waits to hear of.
 func (r Report) encode() ([]byte, error) {
 	r.States, r.Tasks = map[string]int{}, slices.Clone(r.Tasks)
 	for i := range r.Tasks {
@@ -99,10 +100,13 @@ func (r Report) encode() ([]byte, error) {
 }
 
 func rank(t TaskReport) int {
-	if t.troubled() {
+	switch {
+	case t.Trial:
 		return 0
+	case t.troubled():
+		return 1
 	}
-	return 1
+	return 2
 }
 
 func byName(a, b TaskReport) int {

@@ -40,6 +40,20 @@ func TestAReportStaysWithinItsSize(t *testing.T) {
 	}
 }
 
+func TestAChangeThatIsBeingTriedIsAlwaysReported(t *testing.T) {
+	r := Report{ID: "a"}
+	for i := range 2000 {
+		r.Tasks = append(r.Tasks, TaskReport{Name: fmt.Sprintf("task-%05d", i), State: "failing", Error: "no broker"})
+	}
+	r.Tasks[1999] = TaskReport{Name: "tried", State: "running", Trial: true}
+	data, err := r.encode()
+	require.NoError(t, err)
+	var got Report
+	require.NoError(t, json.Unmarshal(data, &got))
+	require.NotZero(t, got.Omitted)
+	require.Contains(t, names(got.Tasks), "tried")
+}
+
 func names(tasks []TaskReport) []string {
 	var out []string
 	for _, t := range tasks {

@@ -111,10 +111,17 @@ func (h *host) tail() string {
 	return ":\n" + strings.Join(lines[max(0, len(lines)-15):], "\n")
 }
 
+func (h *host) signal(sig syscall.Signal) error {
+	if err := h.cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("send %s to agent %s: %w", sig, h.id, err)
+	}
+	return nil
+}
+
 // stop ends the agent as a service manager does.
 func (h *host) stop() error {
-	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stop agent %s: %w", h.id, err)
+	if err := h.signal(syscall.SIGTERM); err != nil {
+		return err
 	}
 	select {
 	case <-h.done:

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"logferry/agent/etcdsource"
@@ -54,7 +55,7 @@ func check(ctx context.Context, opts options, s *show) (err error) {
 	s.step("kafka", "%s is up at %s", st.kafka, st.brokers[0])
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) error { return st.agents(ctx, opts.logferry) },
-		st.selectors, st.edit, st.refusal, st.waves, st.canary, st.memberKill, st.compaction, st.restartWithoutEtcd, st.delivery,
+		st.selectors, st.edit, st.refusal, st.waves, st.canary, st.frozenLeader, st.memberKill, st.compaction, st.restartWithoutEtcd, st.delivery,
 	} {
 		ctx, cancel := context.WithTimeout(ctx, stepPatience)
 		err := step(ctx)
@@ -262,6 +263,42 @@ func (s *story) canary(ctx context.Context) error {
 	}
 	lines := strings.Split(strings.TrimSpace(out.text), "\n")
 	s.outcome(err, "canary", "%s", lines[len(lines)-1])
+	return err
+}
+
+// frozenLeader stops the agent that moves the rollout on, so that it lives and
+// says nothing; it comes back when another has taken its place.
+func (s *story) frozenLeader(ctx context.Context) error {
+	if _, err := s.store(ctx, s.task("shop_log_0", "rollout: {waves: [ring=canary, all], pause: 5s, timeout: 60s}\n")); err != nil {
+		return err
+	}
+	o, err := s.says(ctx, "somebody moves it on", func(o etcdsource.TaskOverview) bool {
+		return o.Rollout != nil && o.Rollout.Leader != "" && o.Rollout.Have == 1
+	})
+	if err != nil {
+		return err
+	}
+	first := o.Rollout.Leader
+	i := slices.IndexFunc(s.hosts, func(h *host) bool { return h.id == first })
+	if i < 0 {
+		return fmt.Errorf("%s moves it on, which is no agent here", first)
+	}
+	if err := s.hosts[i].signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	o, err = s.says(ctx, "another agent moves it on", func(o etcdsource.TaskOverview) bool {
+		return o.Rollout == nil || o.Rollout.Leader != "" && o.Rollout.Leader != first
+	})
+	err = errors.Join(err, s.hosts[i].signal(syscall.SIGCONT))
+	if err == nil && o.Rollout == nil {
+		err = errors.New("the change reached every agent before another took the turn")
+	}
+	if err != nil {
+		return err
+	}
+	second := o.Rollout.Leader
+	_, err = s.says(ctx, "it has reached every agent", func(o etcdsource.TaskOverview) bool { return o.Rollout == nil && o.Running == 2 })
+	s.outcome(err, "leader", "%s, which moved a rollout on, was frozen; %s took its place, and both agents have the change", first, second)
 	return err
 }
 
