@@ -5,7 +5,7 @@
 // they should be and each agent delivered each line exactly once.
 //
 //	main.go   flags, signals, exit code
-//	story.go  the steps
+//	story.go  the steps; faults.go: those that break something
 //	world.go  what runs: etcd, Kafka, the log
 //	host.go   one agent, and the command line
 package main
