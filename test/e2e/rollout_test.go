@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,22 +24,22 @@ import (
 // line arrives three times, with the agent's id as its key. The first one is
 // the canary.
 type fleet struct {
-	t       *testing.T
-	etcd    *etcdtest.Cluster
-	kafka   *kafkatest.Cluster
-	agents  map[string]*agenttest.Process
-	log     *agenttest.LogWriter
-	stop    chan struct{}
-	written chan struct{}
+	t      *testing.T
+	etcd   *etcdtest.Cluster
+	kafka  *kafkatest.Cluster
+	agents map[string]*agenttest.Process
+	log    *agenttest.LogWriter
+	stop   func() // ends the writing
 }
 
 const canary = "host-0"
 
-func startFleet(t *testing.T) *fleet {
+// startFleet starts the agents, which wait for acknowledgements for as long as
+// drain when a task changes.
+func startFleet(t *testing.T, drain time.Duration) *fleet {
 	t.Helper()
 	f := &fleet{
 		t: t, etcd: etcdtest.Start(t, etcdtest.WithMembers(3)), kafka: kafkatest.Shared(t), agents: map[string]*agenttest.Process{},
-		stop: make(chan struct{}), written: make(chan struct{}),
 	}
 	dir := t.TempDir()
 	f.log = agenttest.NewLogWriter(t, filepath.Join(dir, "logs", "web.log"), 1)
@@ -49,7 +50,7 @@ func startFleet(t *testing.T) *fleet {
 id: %s
 labels: {ring: %s}
 state_dir: %s
-shutdown_timeout: 2s
+shutdown_timeout: %s
 allow_paths: [%s]
 http: {listen: 127.0.0.1:0}
 kafka:
@@ -58,7 +59,7 @@ clusters:
   elsewhere: {brokers: ["127.0.0.1:1"]}
 tasks:
   etcd: {endpoints: ["%s"]}
-`, id, ring, filepath.Join(dir, id), filepath.Join(dir, "logs", "**"), f.kafka.Brokers()[0], strings.Join(f.etcd.Endpoints(), `", "`)), 0o600))
+`, id, ring, filepath.Join(dir, id), drain, filepath.Join(dir, "logs", "**"), f.kafka.Brokers()[0], strings.Join(f.etcd.Endpoints(), `", "`)), 0o600))
 		f.agents[id] = agenttest.Start(t, "--config", config)
 	}
 	return f
@@ -66,13 +67,19 @@ tasks:
 
 // write appends lines until finish is called.
 func (f *fleet) write() {
+	quit, written := make(chan struct{}), make(chan struct{})
+	f.stop = sync.OnceFunc(func() {
+		close(quit)
+		<-written
+	})
+	f.t.Cleanup(f.stop)
 	go func() {
-		defer close(f.written)
+		defer close(written)
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {
-			case <-f.stop:
+			case <-quit:
 				return
 			case <-tick.C:
 				f.log.Write(20)
@@ -107,8 +114,7 @@ func (f *fleet) wentBack() (st rollout.State) {
 // agent delivered each line once to one of the topics.
 func (f *fleet) finish(topics ...string) {
 	f.t.Helper()
-	close(f.stop)
-	<-f.written
+	f.stop()
 	checkers := map[string]*verify.Checker{}
 	for id, a := range f.agents {
 		a.WaitCommitted("web")
@@ -127,7 +133,7 @@ func (f *fleet) finish(topics ...string) {
 }
 
 func TestACanaryThatCannotReachItsClusterGoesBackAndLosesAndDoublesNothing(t *testing.T) {
-	f := startFleet(t)
+	f := startFleet(t, 2*time.Second)
 	topic := f.kafka.NewTopic(t, 1)
 	f.put(topic, "")
 	f.write()
@@ -153,7 +159,7 @@ func TestACanaryThatCannotReachItsClusterGoesBackAndLosesAndDoublesNothing(t *te
 }
 
 func TestACanaryThatSetsRecordsAsideGoesBackAndLosesAndDoublesNothing(t *testing.T) {
-	f := startFleet(t)
+	f := startFleet(t, 2*time.Second)
 	topic, narrow, dead := f.kafka.NewTopic(t, 1), kafkatest.TopicName(t)+"-narrow", f.kafka.NewTopic(t, 1)
 	f.kafka.CreateTopic(t, narrow, 1, 1, map[string]string{"max.message.bytes": "100"})
 	f.put(topic, "")
@@ -173,4 +179,24 @@ func TestACanaryThatSetsRecordsAsideGoesBackAndLosesAndDoublesNothing(t *testing
 	}
 	f.finish(topic, narrow, dead)
 	require.NotZero(t, f.kafka.Count(t, dead))
+}
+
+func TestACanaryThatFallsBehindGoesBackAndLosesAndDoublesNothing(t *testing.T) {
+	f := startFleet(t, time.Minute)
+	topic := f.kafka.NewTopic(t, 1)
+	f.put(topic, "")
+	f.write()
+	f.all("it runs", func(_ string, task agenttest.Task) bool { return task.State == "running" })
+	before := f.agents[canary].Tasks()["web"].Started
+
+	f.put(topic, "keep_cr: true\nrollout: {waves: [ring=canary, all], pause: 10m, timeout: 3s, max_lag: 2s}\n")
+	agenttest.Eventually(t, "the canary has it", agenttest.Patience, func() bool { return f.agents[canary].Tasks()["web"].Started.After(before) })
+	f.kafka.LimitProducers(t, 100_000) // less than what comes, for all of them
+	st := f.wentBack()
+	f.kafka.LimitProducers(t, 0)
+	require.Equal(t, 1, st.Wave)
+	require.Equal(t, canary, st.Agent)
+	require.Equal(t, "its lag grows", st.Reason)
+	f.all("the good version runs", func(_ string, task agenttest.Task) bool { return task.State == "running" })
+	f.finish(topic)
 }
