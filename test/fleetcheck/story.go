@@ -54,7 +54,7 @@ func check(ctx context.Context, opts options, s *show) (err error) {
 	s.step("kafka", "%s is up at %s", st.kafka, st.brokers[0])
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) error { return st.agents(ctx, opts.logferry) },
-		st.selectors, st.edit, st.refusal, st.waves, st.canary, st.frozenLeader, st.memberKill, st.compaction, st.restartWithoutEtcd, st.delivery,
+		st.selectors, st.refusal, st.waves, st.canary, st.frozenLeader, st.edit, st.memberKill, st.compaction, st.restartWithoutEtcd, st.delivery,
 	} {
 		ctx, cancel := context.WithTimeout(ctx, stepPatience)
 		err := step(ctx)
@@ -201,9 +201,12 @@ func (s *story) refusal(ctx context.Context) error {
 		return err
 	}
 	for _, h := range s.hosts[:2] {
-		v, err := h.tasks(ctx)
-		if err != nil || v.Tasks[0].State != "running" || v.Tasks[0].Files != 1 {
-			return fmt.Errorf("%s does not run the last good version: %+v %w", h.id, v, err)
+		err := until(ctx, h.id+" runs the last good version", func() (bool, error) {
+			v, err := h.tasks(ctx)
+			return err == nil && len(v.Tasks) == 1 && v.Tasks[0].State == "running" && v.Tasks[0].Files == 1, err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	rev, err := s.put(ctx, "shop", s.task(before, ""))
