@@ -19,10 +19,15 @@ type Lines struct {
 	Unit     Unit // what the text consists of; never ByMark when lines are cut
 }
 
-// Counts says what one call did to lines that are too long.
+// Counts says what one call did to lines that are too long, and to those of
+// containers.
 type Counts struct {
 	Cut     int
 	Dropped int
+
+	Foreign    int // lines that are not in the format of containers
+	Split      int // lines of containers that were sent in several records, of which this one reached over the bound
+	Unfinished int // lines of containers whose rest did not come in time
 }
 
 // Append cuts up to max whole lines from buf, which was read at offset of its

@@ -20,10 +20,10 @@ func (m *mask) apply(value []byte, bound int, space *Space) (masked []byte, foun
 		return value, false, true
 	}
 	matches := m.re.FindAllSubmatchIndex(value, maxMatches+1)
-	out, last := space.open(len(value)), 0
+	out, last := space.Open(len(value)), 0
 	for i, at := range matches {
 		if i == maxMatches || len(out) > bound {
-			return space.close(out), true, false
+			return space.Close(out), true, false
 		}
 		out = append(out, value[last:at[0]]...)
 		if m.plain {
@@ -34,5 +34,5 @@ func (m *mask) apply(value []byte, bound int, space *Space) (masked []byte, foun
 		last = at[1]
 	}
 	out = append(out, value[last:]...)
-	return space.close(out), true, true
+	return space.Close(out), true, true
 }

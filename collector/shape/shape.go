@@ -148,7 +148,7 @@ func (s *Shape) One(r *record.Record, unit frame.Unit, space *Space, c *Counts) 
 
 // decode makes r.Value UTF-8.
 func (s *Shape) decode(r *record.Record, unit frame.Unit, space *Space, c *Counts) {
-	text, whole := s.charset.Append(space.open(len(r.Value)*3/2), r.Value, unit, r.Extra.Has(record.HeaderTruncated))
+	text, whole := s.charset.Append(space.Open(len(r.Value)*3/2), r.Value, unit, r.Extra.Has(record.HeaderTruncated))
 	if !whole {
 		c.Undecodable++
 		if s.raw {
@@ -156,7 +156,7 @@ func (s *Shape) decode(r *record.Record, unit frame.Unit, space *Space, c *Count
 			return
 		}
 	}
-	r.Value = space.close(text)
+	r.Value = space.Close(text)
 }
 
 // cutMargin is how much of its end a record loses that was cut before it was
@@ -216,3 +216,6 @@ func compile(patterns []string) ([]*frame.Pattern, error) {
 func find(list []*frame.Pattern, value []byte) int {
 	return slices.IndexFunc(list, func(p *frame.Pattern) bool { return p.Match(value) })
 }
+
+// Space holds the values that were made for the records of one batch.
+type Space = frame.Space

@@ -77,6 +77,15 @@ const HeaderTruncated = "logferry.truncated"
 // is in its file. Its value is the name of the encoding that it should be in.
 const HeaderEncoding = "logferry.encoding"
 
+// HeaderStream says which stream of a container a record was written to:
+// stdout or stderr.
+const HeaderStream = "logferry.stream"
+
+// HeaderPartial marks a record of a container whose line goes on in the next
+// record of its stream. Its value is why they are not one: split (together they
+// are too long) or unfinished (the rest did not come in time).
+const HeaderPartial = "logferry.partial"
+
 // Batch is a run of whole records from one file, in file order.
 //
 // Ownership: the collector fills a batch and hands it over with its send on

@@ -1,0 +1,80 @@
+package frame
+
+import (
+	"unsafe"
+
+	"logferry/internal/record"
+)
+
+// Space holds what was made for the records of one batch: values that do not
+// stand in its block, and Extras. It is used by one goroutine at a time.
+type Space struct {
+	buf    []byte // the rest of its capacity is free
+	held   int
+	chunks []*[extraChunk]record.Extra
+	extras int // how many of them are taken
+}
+
+const (
+	leastBytes = 512      // taken at first; then as much as is held already
+	mostBytes  = 64 << 10 // but not more than this at a time, if one value does not need it
+
+	extraChunk = 64 // Extras that are allocated together
+	chunkBytes = extraChunk * int(unsafe.Sizeof(record.Extra{}))
+)
+
+// Held is how many bytes the space takes.
+func (s *Space) Held() int { return s.held }
+
+// Reset makes the space free to be used again, and keeps this many bytes of
+// values and of Extras at most. Nobody may look at them any more.
+func (s *Space) Reset(keep int) {
+	s.held = 0
+	if s.buf = s.buf[:0]; cap(s.buf) > keep {
+		s.buf = nil
+	}
+	if s.extras == 0 {
+		return
+	}
+	n := min(len(s.chunks), keep/chunkBytes)
+	clear(s.chunks[n:])
+	s.chunks = s.chunks[:n]
+	for _, c := range s.chunks[:min(n, (s.extras+extraChunk-1)/extraChunk)] {
+		clear(c[:])
+	}
+	s.extras = 0
+}
+
+// Extra returns an Extra for one of the batch's records.
+func (s *Space) Extra() *record.Extra {
+	chunk, i := s.extras/extraChunk, s.extras%extraChunk
+	s.extras++
+	if chunk == len(s.chunks) {
+		s.chunks = append(s.chunks, new([extraChunk]record.Extra))
+	}
+	if i == 0 {
+		s.held += chunkBytes
+	}
+	return &s.chunks[chunk][i]
+}
+
+// Open returns an empty slice to append about n bytes to, and then to Close.
+func (s *Space) Open(n int) []byte {
+	if cap(s.buf)-len(s.buf) < n {
+		s.buf = make([]byte, 0, max(n, leastBytes, min(s.held, mostBytes)))
+		s.held += cap(s.buf)
+	} else if s.held == 0 {
+		s.held = cap(s.buf)
+	}
+	return s.buf[len(s.buf):]
+}
+
+// Close keeps what was appended to the slice of the last Open.
+func (s *Space) Close(out []byte) []byte {
+	if free := cap(s.buf) - len(s.buf); cap(out) > free { // it has moved
+		s.held += cap(out)
+		return out
+	}
+	s.buf = s.buf[:len(s.buf)+len(out)]
+	return out[:len(out):len(out)]
+}
