@@ -26,7 +26,31 @@ func setFraming(cfg *collector.Config, t task.Task) error {
 	if cfg.Groups, cfg.GroupQuiet, err = groups(t, charset); err != nil {
 		return fmt.Errorf("multiline: %w", err)
 	}
+	cfg.GroupQuiet = cmp.Or(cfg.GroupQuiet, task.PartialWait)
+	cfg.Wrapped = wrapped(t.Format, charset, frame.Containers{Groups: cfg.Groups, Apart: cfg.GroupQuiet})
 	return nil
+}
+
+// wrapped says which files of a task hold lines of containers. Only paths are
+// looked at; a file that is none costs nothing. With an encoding lines can be those
+// of CRI, which keeps a container's bytes.
+func wrapped(format task.Format, charset *frame.Charset, c frame.Containers) func(path string) *frame.Containers {
+	switch {
+	case format == task.FormatRaw || charset.Unit() != frame.Bytes:
+		return nil
+	case format == task.FormatDocker:
+		c.Format = frame.Docker
+	case format == task.FormatAuto && charset == nil:
+		c.Format = frame.Container
+	default:
+		c.Format = frame.CRI
+	}
+	return func(path string) *frame.Containers {
+		if format == task.FormatAuto && !frame.InContainerLogs(path) {
+			return nil
+		}
+		return &c
+	}
 }
 
 // groups says which lines of a task's files are one record.

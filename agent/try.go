@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"logferry/agent/task"
 	"logferry/collector"
@@ -39,10 +40,13 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 	}
 	whole = len(data) <= TryBytes
 	data = data[:min(len(data), TryBytes)]
-	return whole, tryRecords(cfg, data, func(r record.Record, why shape.Reason, pattern string) error {
+	return whole, tryRecords(cfg, path, data, func(r record.Record, why shape.Reason, pattern string) error {
 		trial := Trial{Offset: r.Offset, LeftOut: string(why), Pattern: pattern, Value: string(r.Value)}
 		if why == shape.Kept {
 			trial.Topic, trial.Time = t.Topic, "when it is read"
+			if r.Extra != nil && !r.Extra.Time.IsZero() {
+				trial.Time = r.Extra.Time.UTC().Format(time.RFC3339Nano)
+			}
 			trial.Key = map[task.Key]string{task.KeyHost: host, task.KeyPath: path}[t.Key]
 		}
 		if r.Extra != nil {
@@ -56,11 +60,15 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 }
 
 // tryRecords cuts data as the collector cuts a file that nobody writes to any more.
-func tryRecords(cfg collector.Config, data []byte, each func(r record.Record, why shape.Reason, pattern string) error) error {
+func tryRecords(cfg collector.Config, path string, data []byte, each func(r record.Record, why shape.Reason, pattern string) error) error {
 	const most = 4096
 	lines := frame.Lines{MaxBytes: cfg.MaxLineBytes, KeepCR: cfg.KeepCR, Unit: cfg.Unit}
 	lines.Unit, _ = lines.Unit.Of(data)
-	var space shape.Space
+	var wrapped *frame.Containers
+	if cfg.Wrapped != nil {
+		wrapped = cfg.Wrapped(path)
+	}
+	var space, unwrapped shape.Space
 	var counts shape.Counts
 	one := func(r record.Record) error {
 		if cfg.DropLong && r.Extra.Has(record.HeaderTruncated) {
@@ -77,14 +85,21 @@ func tryRecords(cfg collector.Config, data []byte, each func(r record.Record, wh
 	for at := 0; at < len(data); {
 		var recs []record.Record
 		var used int
-		if cfg.Groups != nil {
+		unwrapped.Reset(0)
+		if wrapped != nil {
+			recs, used, _, _ = lines.AppendContainers(wrapped, nil, data[at:], int64(at), most, true, time.Now(), &unwrapped)
+		} else if cfg.Groups != nil {
 			recs, used, _, _ = lines.AppendGroups(cfg.Groups, nil, data[at:], int64(at), most, true)
 		} else {
 			recs, used, _ = lines.Append(nil, data[at:], int64(at), most)
 		}
 		if at += used; used == 0 {
 			rest := data[at:]
-			recs, _ = lines.One(nil, rest, int64(at), len(rest))
+			if wrapped != nil {
+				recs, _ = lines.OneContainer(wrapped, nil, rest, int64(at), len(rest), time.Now(), &unwrapped)
+			} else {
+				recs, _ = lines.One(nil, rest, int64(at), len(rest))
+			}
 			at = len(data)
 		}
 		for _, r := range recs {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -50,5 +51,27 @@ func TestATrialOfTracesIsWhatTheCollectorMakesOfThem(t *testing.T) {
 		require.NoError(t, err)
 		sent, _ := try(t, "multiline: {preset: "+language+"}\n", string(log))
 		require.Equal(t, strings.Split(strings.TrimSuffix(string(want), "\n"), "\n=====\n"), sent)
+	}
+}
+
+func TestATrialShowsTheLinesOfContainers(t *testing.T) {
+	decoded, err := task.DecodeOne([]byte("paths: [/a]\ntopic: t\n"), "f", "x")
+	require.NoError(t, err)
+	for _, file := range []string{"cri-interleaved", "docker", "cri-partials", "cri-never-finished"} {
+		log, err := os.ReadFile("../collector/tail/testdata/containers/" + file + ".log")
+		require.NoError(t, err)
+		want, err := os.ReadFile("../collector/tail/testdata/containers/" + file + ".want")
+		require.NoError(t, err)
+		var got strings.Builder
+		_, err = Try(decoded, "host", "/var/log/pods/a_b_c/d/0.log", strings.NewReader(string(log)), func(r Trial) error {
+			partial := r.Headers["logferry.partial"]
+			if partial != "" {
+				partial += " "
+			}
+			_, err := fmt.Fprintf(&got, "%d %s %s %s%q\n", r.Offset, r.Headers["logferry.stream"], r.Time, partial, r.Value)
+			return err
+		})
+		require.NoError(t, err)
+		require.Equal(t, string(want), got.String())
 	}
 }

@@ -32,11 +32,12 @@ type Config struct {
 	MaxLineBytes   int
 	DropLong       bool
 	KeepCR         bool
-	Unit           frame.Unit    // what the files' text consists of
-	Groups         *frame.Groups // which lines are one record; nil: each one is
-	GroupQuiet     time.Duration // how long a file must be quiet until its last group is complete
-	Shape          *shape.Shape  // what is left out of the records, and replaced in them; nil: nothing
-	RecordOverhead int           // bytes that the sink holds a record beside its value
+	Unit           frame.Unit                          // what the files' text consists of
+	Groups         *frame.Groups                       // which lines are one record; nil: each one is
+	GroupQuiet     time.Duration                       // how long a file must be quiet until its last group, or a container's line of which parts are missing, is complete
+	Wrapped        func(path string) *frame.Containers // how the lines of the file at a path are wrapped; nil, or a nil result: not at all
+	Shape          *shape.Shape                        // what is left out of the records, and replaced in them; nil: nothing
+	RecordOverhead int                                 // bytes that the sink holds a record beside its value
 }
 
 // Deps is what the collectors of an agent share.

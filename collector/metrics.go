@@ -3,14 +3,15 @@ package collector
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"logferry/collector/frame"
 	"logferry/collector/shape"
 )
 
 // Metrics is what all collectors of an agent count. Labels are bounded: the
 // task, never a path.
 type Metrics struct {
-	readBytes, records, longLines, rotations, truncations, errors, stale, abandoned, filtered, masked, undecodable *prometheus.CounterVec
-	ackSeconds                                                                                                     *prometheus.HistogramVec
+	readBytes, records, longLines, rotations, truncations, errors, stale, abandoned, filtered, masked, undecodable, containers *prometheus.CounterVec
+	ackSeconds                                                                                                                 *prometheus.HistogramVec
 }
 
 // NewMetrics registers the collectors' metrics.
@@ -30,12 +31,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		filtered:    counter("logferry_filtered_records_total", "Records that filters left out, by reason: include (matched no include pattern), exclude or empty.", "reason"),
 		masked:      counter("logferry_masked_records_total", "Records in which masks replaced something."),
 		undecodable: counter("logferry_undecodable_records_total", "Records of which something could not be decoded from the task's encoding."),
+		containers:  counter("logferry_container_faults_total", "Lines of containers that are not in the format and were sent as they are (foreign), or whose parts could not be sent as one record: they reach over the bound (split), or the rest did not come in time (unfinished).", "kind"),
 		ackSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "logferry_append_to_ack_seconds", Help: "From the read of a batch to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}, []string{"task"}),
 	}
-	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.undecodable, m.ackSeconds)
+	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.undecodable, m.containers, m.ackSeconds)
 	return m
 }
 
@@ -44,7 +46,7 @@ func (m *Metrics) Forget(task string) {
 	l := prometheus.Labels{"task": task}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.undecodable, m.ackSeconds} {
+	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.undecodable, m.containers, m.ackSeconds} {
 		v.DeletePartialMatch(l)
 	}
 }
@@ -53,6 +55,7 @@ func (m *Metrics) Forget(task string) {
 type taskMetrics struct {
 	readBytes, records, cut, dropped, truncations, errors, stale, masked prometheus.Counter
 	filteredInclude, filteredExclude, filteredEmpty, undecodable         prometheus.Counter
+	foreign, split, unfinished                                           prometheus.Counter
 	rotations, abandoned                                                 *prometheus.CounterVec
 	ackSeconds                                                           prometheus.Observer
 }
@@ -68,7 +71,9 @@ func (m *Metrics) task(name string) taskMetrics {
 		masked:    m.masked.WithLabelValues(name), filteredInclude: m.filtered.WithLabelValues(name, string(shape.Include)),
 		filteredExclude: m.filtered.WithLabelValues(name, string(shape.Exclude)), filteredEmpty: m.filtered.WithLabelValues(name, string(shape.Empty)),
 		undecodable: m.undecodable.WithLabelValues(name),
-		ackSeconds:  m.ackSeconds.WithLabelValues(name),
+		foreign:     m.containers.WithLabelValues(name, "foreign"), split: m.containers.WithLabelValues(name, "split"),
+		unfinished: m.containers.WithLabelValues(name, "unfinished"),
+		ackSeconds: m.ackSeconds.WithLabelValues(name),
 	}
 }
 
@@ -85,4 +90,11 @@ func (m *taskMetrics) shaped(c shape.Counts) {
 			n.counter.Add(float64(n.n))
 		}
 	}
+}
+
+// unwrapped counts what became of the lines of containers.
+func (m *taskMetrics) unwrapped(c frame.Counts) {
+	m.foreign.Add(float64(c.Foreign))
+	m.split.Add(float64(c.Split))
+	m.unfinished.Add(float64(c.Unfinished))
 }

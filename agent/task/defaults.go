@@ -14,6 +14,10 @@ const (
 	DefaultMaxLineBytes  = ByteSize(1 << 20)
 )
 
+// PartialWait is how long the parts of a container's line wait for its rest,
+// if there is no multiline with its timeout.
+const PartialWait = 5 * time.Second
+
 // SetDefaults fills in every key that is not set and has a default.
 func (t *Task) SetDefaults() {
 	setDefault(&t.Start, StartBeginning)
@@ -22,6 +26,7 @@ func (t *Task) SetDefaults() {
 	setDefault(&t.PollInterval, DefaultPollInterval)
 	setDefault(&t.MaxLineBytes, DefaultMaxLineBytes)
 	setDefault(&t.LongLines, LongLineCut)
+	setDefault(&t.Format, FormatAuto)
 	setDefault(&t.Partitioner, PartitionFile)
 }
 
@@ -62,6 +67,11 @@ func comparableForm(t Task) Task {
 
 // Values lists what start can be.
 func (Start) Values() []string { return []string{string(StartBeginning), string(StartEnd)} }
+
+// Values lists what format can be.
+func (Format) Values() []string {
+	return []string{string(FormatAuto), string(FormatRaw), string(FormatCRI), string(FormatDocker)}
+}
 
 // Values lists what long_lines can be.
 func (LongLine) Values() []string { return []string{string(LongLineCut), string(LongLineDrop)} }

@@ -32,6 +32,8 @@ type Task struct {
 	Poll          bool          `yaml:"poll,omitempty" json:"poll,omitempty"`                     // no inotify, for network file systems
 	PollInterval  time.Duration `yaml:"poll_interval,omitempty" json:"poll_interval,omitempty"`   // how often files are looked at with poll
 
+	Format Format `yaml:"format,omitempty" json:"format,omitempty"` // what the files' lines are wrapped in
+
 	MaxLineBytes ByteSize `yaml:"max_line_bytes,omitempty" json:"max_line_bytes,omitempty"`
 	LongLines    LongLine `yaml:"long_lines,omitempty" json:"long_lines,omitempty"`
 	KeepCR       bool     `yaml:"keep_cr,omitempty" json:"keep_cr,omitempty"` // keep the \r of a line that ends in \r\n
@@ -57,6 +59,16 @@ type Start string
 const (
 	StartBeginning Start = "beginning" // every line that is in the file (default)
 	StartEnd       Start = "end"       // files found at the first look: only what is appended later; later files: all
+)
+
+// Format says what the lines of a file are wrapped in by what wrote them.
+type Format string
+
+const (
+	FormatAuto   Format = "auto"   // cri or docker, as each line shows, in the directories where container runtimes keep their logs; otherwise raw (default)
+	FormatRaw    Format = "raw"    // nothing
+	FormatCRI    Format = "cri"    // TIME STREAM FLAG TEXT, of containerd and CRI-O
+	FormatDocker Format = "docker" // {"log":TEXT,"stream":STREAM,"time":TIME}, of Docker's json-file
 )
 
 // LongLine says what happens to a line longer than max_line_bytes.

@@ -159,6 +159,7 @@ func (c *checker) words(t Task) {
 		allowed    []string
 	}{
 		{"start", string(t.Start), t.Start.Values()},
+		{"format", string(t.Format), t.Format.Values()},
 		{"long_lines", string(t.LongLines), t.LongLines.Values()},
 		{"invalid_text", string(t.InvalidText), append(t.InvalidText.Values(), "")},
 		{"partitioner", string(t.Partitioner), t.Partitioner.Values()},
@@ -175,6 +176,10 @@ func (c *checker) encoding(t Task) {
 	switch {
 	case name != "" && !slices.Contains(Encodings(), name):
 		c.add("encoding", "%q is unknown; use one of %s", t.Encoding, strings.Join(Encodings(), ", "))
+	case t.Format == FormatDocker && name != "" && name != "utf-8":
+		c.add("encoding", "%q cannot be that of format: docker, whose lines are UTF-8; take encoding out", t.Encoding)
+	case t.Format == FormatCRI && strings.HasPrefix(name, "utf-16"):
+		c.add("encoding", "%q cannot be that of format: cri, whose lines begin in ASCII; take encoding out", t.Encoding)
 	case t.InvalidText == InvalidTextRaw && (name == "" || name == "utf-8"):
 		c.add("invalid_text", "is used with an encoding other than utf-8 only; set that or remove invalid_text")
 	case t.InvalidText == InvalidTextRaw && t.Filter != nil && len(t.Filter.Mask) > 0:

@@ -48,16 +48,17 @@ var (
 // Deps is what all files of a task share. Its functions may be called from
 // any goroutine and must not block.
 type Deps struct {
-	Frame  frame.Lines
-	Groups *frame.Groups    // nil: a record is one line
-	Quiet  time.Duration    // how long a file must be quiet until its last group is complete
-	Shape  *shape.Shape     // nil: every record is sent as it was cut
-	FS     FS               // nil: Kernel
-	Now    func() time.Time // the clock that stamps files; nil: time.Now
-	Pool   *Pool
-	Budget Budget
-	Store  *checkpoint.Store
-	Log    *slog.Logger
+	Frame   frame.Lines
+	Groups  *frame.Groups                       // nil: a record is one line
+	Wrapped func(path string) *frame.Containers // how the lines of the file at a path are wrapped; nil, or a nil result: not at all
+	Quiet   time.Duration                       // how long a file must be quiet until its last group is complete
+	Shape   *shape.Shape                        // nil: every record is sent as it was cut
+	FS      FS                                  // nil: Kernel
+	Now     func() time.Time                    // the clock that stamps files; nil: time.Now
+	Pool    *Pool
+	Budget  Budget
+	Store   *checkpoint.Store
+	Log     *slog.Logger
 
 	RecordOverhead int                            // bytes that the sink holds for each record beside its value
 	Allow          func(resolved string) error    // refuses files outside of what the task may read; nil allows all
@@ -65,6 +66,7 @@ type Deps struct {
 	Acked          func(b *record.Batch)          // told of each batch that was resolved
 	Long           func(cut, dropped int)         // told of lines longer than the bound
 	Shaped         func(c shape.Counts)           // told of what Shape did
+	Unwrapped      func(c frame.Counts)           // told of what became of wrapped lines
 	Ending         <-chan struct{}                // ends the search through a compressed file
 }
 
@@ -92,9 +94,10 @@ type File struct {
 	suspect bool   // look at the guard even if the size is the same
 	full    bool   // the last read filled its block: more is there without asking
 
-	grouping bool      // whole lines stand in [off, scan) that wait for what comes behind them
-	ending   bool      // they are to wait no longer
-	grown    time.Time // when grouping was last found to be longer, and before when it was found
+	wrapped  *frame.Containers // nil: the file's lines are not wrapped
+	grouping bool              // whole lines stand in [off, scan) that wait for what comes behind them
+	ending   bool              // they are to wait no longer
+	grown    time.Time         // when grouping was last found to be longer, and before when it was found
 
 	mu      sync.Mutex // guards what follows
 	fd      int        // -1 while closed
@@ -235,7 +238,11 @@ func ignoringEINTR(fn func() error) error {
 func (f *File) ID() checkpoint.FileID { return f.id }
 
 // SetSource names the origin of the batches; to be called before Read.
-func (f *File) SetSource(src *record.Source) { f.src = src }
+func (f *File) SetSource(src *record.Source) {
+	if f.src = src; f.deps.Wrapped != nil {
+		f.wrapped = f.deps.Wrapped(src.Path)
+	}
+}
 
 // SetElsewhere gives the directories that the path's generations move to, to
 // be stored with the file's state; to be called before Read.

@@ -13,18 +13,46 @@ import (
 // has come behind it. That nothing comes for a while is what ends it.
 
 // cut makes records of a block that stands at the read offset.
-func (f *File) cut(lines frame.Lines, dst []record.Record, block []byte) ([]record.Record, int, frame.Counts) {
-	if f.deps.Groups == nil {
+func (f *File) cut(lines frame.Lines, dst []record.Record, block []byte, space *frame.Space) (recs []record.Record, used int, counts frame.Counts) {
+	if f.deps.Groups == nil && f.wrapped == nil {
 		return lines.Append(dst, block, f.off, maxRecords)
 	}
+	var open bool
 	end := f.off + int64(len(block))
 	final := f.ending && end == f.scan // what has come in between may belong to it
-	recs, used, open, counts := lines.AppendGroups(f.deps.Groups, dst, block, f.off, maxRecords, final)
+	if f.wrapped != nil {
+		recs, used, open, counts = lines.AppendContainers(f.wrapped, dst, block, f.off, maxRecords, final, latestStamp(), space)
+	} else {
+		recs, used, open, counts = lines.AppendGroups(f.deps.Groups, dst, block, f.off, maxRecords, final)
+	}
 	if open && (!f.grouping || used > 0 || end > f.scan) {
 		f.grown = time.Now()
 	}
 	f.grouping = open
 	return recs, used, counts
+}
+
+// cutOne makes a record of the one line at the read offset.
+func (f *File) cutOne(lines frame.Lines, dst []record.Record, line []byte, length int, space *frame.Space) ([]record.Record, frame.Counts) {
+	if f.wrapped != nil {
+		return lines.OneContainer(f.wrapped, dst, line, f.off, length, latestStamp(), space)
+	}
+	return lines.One(dst, line, f.off, length)
+}
+
+// wrapBytes is more than what stands around the text of a container's line
+// that is cut.
+const wrapBytes = 1 << 10
+
+// latestStamp is the latest time that a line can claim to be of: brokers refuse
+// records of the future.
+func latestStamp() time.Time { return time.Now().Add(time.Minute) }
+
+func (f *File) count(c frame.Counts) {
+	f.deps.Long(c.Cut, c.Dropped)
+	if f.wrapped != nil && c.Foreign+c.Split+c.Unfinished > 0 {
+		f.deps.Unwrapped(c)
+	}
 }
 
 // GroupOpen reports whether whole lines wait for what comes behind them. Only

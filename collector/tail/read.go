@@ -69,7 +69,7 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 	if want += guard; want-guard <= BlockBytes {
 		want = min(want, BlockBytes)
 	}
-	want = min(classSize(want), max(BlockBytes, classSize(f.deps.Frame.MaxBytes+newlineBytes+guardBytes)))
+	want = min(classSize(want), max(BlockBytes, classSize(f.mostNeeded()+guardBytes)))
 	if err := f.deps.Budget.Acquire(ctx, want); err != nil {
 		return nil, false, err
 	}
@@ -100,9 +100,9 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 		f.drop(blk, want)
 		return nil, false, err
 	}
-	recs, used, counts := f.cut(lines, blk.Records[:0], blk.data[guard:guard+n])
+	recs, used, counts := f.cut(lines, blk.Records[:0], blk.data[guard:guard+n], &blk.space)
 	blk.Records = recs
-	f.deps.Long(counts.Cut, counts.Dropped)
+	f.count(counts)
 	f.shape(blk, lines.Unit)
 	if used == 0 {
 		f.scan = max(f.scan, f.off+int64(n))
@@ -118,6 +118,14 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 		f.scan, f.full = f.off, true
 	}
 	return f.emit(blk, start, want), false, nil
+}
+
+// mostNeeded is how much of the file must be seen at once, in bytes.
+func (f *File) mostNeeded() int {
+	if f.wrapped != nil {
+		return frame.RunBytes(f.deps.Frame.MaxBytes) + newlineBytes
+	}
+	return f.deps.Frame.MaxBytes + newlineBytes
 }
 
 // newlineBytes is the most that stands behind a line: \r\n in pairs of bytes.
@@ -234,6 +242,9 @@ func (f *File) Final(ctx context.Context) (*record.Batch, error) {
 func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
 	length := int(lineEnd - f.off)
 	want := min(length, f.deps.Frame.MaxBytes+newlineBytes/2)
+	if f.wrapped != nil {
+		want = min(length, f.deps.Frame.MaxBytes+wrapBytes)
+	}
 	lines, err := f.lines()
 	if err != nil {
 		return nil, err
@@ -249,9 +260,9 @@ func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
 		f.drop(blk, size)
 		return nil, fmt.Errorf("read %s at offset %d: %w", f.path, f.off, err)
 	}
-	recs, counts := lines.One(blk.Records[:0], blk.data[:want], f.off, length)
+	recs, counts := f.cutOne(lines, blk.Records[:0], blk.data[:want], length, &blk.space)
 	blk.Records = recs
-	f.deps.Long(counts.Cut, counts.Dropped)
+	f.count(counts)
 	f.shape(blk, lines.Unit)
 	start := f.off
 	f.off, f.scan = next, next

@@ -46,6 +46,7 @@ type desk struct {
 	store        *checkpoint.Store
 	cut, dropped int
 	shaped       []shape.Counts
+	unwrapped    frame.Counts
 }
 
 // undecodable lists how many records could not be decoded, by batch that had any.

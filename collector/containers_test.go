@@ -1,0 +1,93 @@
+package collector
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"logferry/collector/frame"
+)
+
+// containers takes every file for the log of a container, whose parts wait for this long.
+func containers(quiet time.Duration) option {
+	return with(func(c *Config) {
+		k := &frame.Containers{Format: frame.Container, Apart: time.Minute}
+		c.Wrapped, c.GroupQuiet = func(string) *frame.Containers { return k }, quiet
+	})
+}
+
+// cri is a line of a container's log.
+func cri(stream, flag, text string) string {
+	return "2026-03-01T08:00:01.5Z " + stream + " " + flag + " " + text + "\n"
+}
+
+func TestThePartsOfAContainersLineAreJoinedAcrossRestartsAndLateWritesToARotatedFile(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.cfg.RotateWait = time.Hour
+		w.write("a.log", cri("stdout", "F", "first")+cri("stdout", "P", "one, ")+cri("stderr", "F", "between"))
+		a := w.start(containers(time.Hour))
+		a.want("a.log", "first")
+		a.settled()
+		require.Equal(t, int64(len(cri("stdout", "F", "first"))), a.c.Files()[0].Committed, "it stays before the part")
+		a.stop()
+
+		w.write("a.log", cri("stdout", "P", "two, ")[:20])
+		a = w.start(containers(time.Hour))
+		a.settled()
+		w.rename("a.log", "a.log.1")
+		w.write("a.log", cri("stdout", "F", "next file"))
+		w.write("a.log.1", cri("stdout", "P", "two, ")[20:]+cri("stdout", "F", "three"))
+		a.want("a.log", "one, two, three", "between", "next file")
+		a.settled()
+		require.Zero(t, testutil.ToFloat64(a.metrics.containers.WithLabelValues("web", "unfinished")))
+	})
+}
+
+func TestAPartWhoseRestNeverComesIsSentAfterItsTimeAndCounted(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.write("a.log", cri("stdout", "P", "a prompt: ")+"no line of a container\n")
+		a := w.start(containers(20 * time.Millisecond))
+		a.want("a.log", "a prompt: ", "no line of a container")
+		a.settled()
+		require.Equal(t, 1.0, testutil.ToFloat64(a.metrics.containers.WithLabelValues("web", "unfinished")))
+		require.Equal(t, 1.0, testutil.ToFloat64(a.metrics.containers.WithLabelValues("web", "foreign")))
+	})
+}
+
+func TestContainerLogsAreTheSameThroughTruncationsRotationsAndRestarts(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		var want []string
+		next := func(n int) string {
+			var b strings.Builder
+			for range n {
+				out, err := fmt.Sprintf("out %d one, two", len(want)), fmt.Sprintf("err %d", len(want))
+				want = append(want, out, err)
+				b.WriteString(cri("stdout", "P", out[:len(out)-5]) + cri("stderr", "F", err) + cri("stdout", "F", out[len(out)-5:]))
+			}
+			return b.String()
+		}
+		w.write("a.log", next(500))
+		a := w.start(containers(200*time.Millisecond), acking(ackShuffled))
+		a.want("a.log", want...)
+		a.release()
+		w.rotateCreate("a.log", "a.log.1")
+		w.write("a.log", next(300))
+		a.want("a.log", want...)
+		a.settled()
+		w.rotateCopyTruncate("a.log", "a.log.copy")
+		w.write("a.log", next(200))
+		a.want("a.log", want...)
+		a.settled()
+		a.stop()
+		sent := len(want)
+		w.rotateCreate("a.log", "a.log.2")
+		w.write("a.log.2", next(10))
+		w.write("a.log", next(10))
+		a = w.start(containers(200 * time.Millisecond))
+		a.want("a.log", want[sent:]...)
+	})
+}
