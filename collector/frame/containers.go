@@ -284,9 +284,9 @@ func (c *containerCut) trimmed(w wrapped) []byte {
 // extra is what a record has of its line beside the text.
 func (c *containerCut) extra(w wrapped) *record.Extra {
 	x := c.space.Extra()
-	x.Headers = streamHeaders[0]
+	x.Headers, x.Stream = streamHeaders[0], record.Stdout
 	if w.stderr {
-		x.Headers = streamHeaders[1]
+		x.Headers, x.Stream = streamHeaders[1], record.Stderr
 	}
 	if !w.time.After(c.latest) && w.time.Unix() >= 0 {
 		x.Time = w.time

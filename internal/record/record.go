@@ -45,7 +45,20 @@ type Extra struct {
 	Key     []byte
 	Headers []Header
 	Time    time.Time // zero: the batch's time
+	Stream  Stream
 }
+
+// Stream is what a container wrote a record to.
+type Stream uint8
+
+const (
+	NoStream Stream = iota // it is of no container, or nothing is known of it
+	Stdout
+	Stderr
+)
+
+// String is "stdout", "stderr", or empty.
+func (s Stream) String() string { return [...]string{"", "stdout", "stderr"}[s] }
 
 // Has reports whether a header is set; e may be nil.
 func (e *Extra) Has(header string) bool {

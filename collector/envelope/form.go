@@ -1,0 +1,137 @@
+package envelope
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"logferry/internal/record"
+)
+
+// origin is what a file's records have in common.
+type origin struct {
+	src    *record.Source
+	stream string // empty: none
+	labels map[string]string
+	kube   Kubernetes
+	isKube bool
+}
+
+// get returns a field that is the same for all records; ok is false when they
+// have none.
+func (o *origin) get(field string) (value string, ok bool) {
+	switch field {
+	case stream:
+		value = o.stream
+	case host:
+		value = o.src.Host
+	case path:
+		value = o.src.Path
+	case file:
+		value = o.src.File
+	case task:
+		value = o.src.Task
+	case kube + ".namespace":
+		value = o.kube.Namespace
+	case kube + ".pod":
+		value = o.kube.Pod
+	case kube + ".container":
+		value = o.kube.Container
+	case kube + ".uid":
+		value = o.kube.UID
+	default:
+		value = o.labels[strings.TrimPrefix(field, labels+".")]
+	}
+	return value, value != ""
+}
+
+// addHeaders adds those of which the records have all that they name.
+func (k *kind) addHeaders(list []header, of origin) {
+next:
+	for _, h := range list {
+		var ops []op
+		var text []byte
+		for _, p := range h.parts {
+			switch p.field {
+			case "":
+				text = append(text, p.text...)
+			case moment, offset:
+				ops = append(ops, op{text, p.field})
+				text = nil
+			default:
+				value, ok := of.get(p.field)
+				if !ok {
+					continue next
+				}
+				text = append(text, value...)
+			}
+		}
+		if ops != nil {
+			k.own = append(k.own, ownHeader{at: len(k.headers), value: append(ops, op{text: text})})
+		}
+		k.headers = append(k.headers, record.Header{Key: h.name, Value: text})
+	}
+	k.headers = slices.Clip(k.headers)
+}
+
+// addValue makes the JSON object of these fields, without those that the
+// records do not have.
+func (k *kind) addValue(fields []string, of origin) {
+	text, separator := []byte{'{'}, byte(0)
+	put := func(name string) {
+		if separator != 0 {
+			text = append(text, separator)
+		}
+		separator = ','
+		text = append(appendText(text, []byte(name)), ':')
+	}
+	for _, name := range fields {
+		switch name {
+		case message, offset:
+			put(name)
+			k.value = append(k.value, op{text, name})
+			text = nil
+		case moment:
+			put(name)
+			k.value = append(k.value, op{append(text, '"'), name})
+			text = []byte{'"'}
+		case labels:
+			if len(of.labels) > 0 {
+				put(name)
+				text = appendObject(text, slices.Sorted(maps.Keys(of.labels)), func(key string) string { return of.labels[key] })
+			}
+		case kube:
+			if of.isKube {
+				put(name)
+				text = appendObject(text, []string{"namespace", "pod", "container", "uid"}, func(key string) string {
+					value, _ := of.get(kube + "." + key)
+					return value
+				})
+			}
+		default:
+			if value, ok := of.get(name); ok {
+				put(name)
+				text = appendText(text, []byte(value))
+			}
+		}
+	}
+	k.value = append(k.value, op{text: append(text, '}')})
+	k.size = 64 // the fields that differ
+	for _, o := range k.value {
+		k.size += len(o.text)
+	}
+}
+
+// appendObject appends an object of the keys that have a value.
+func appendObject(dst []byte, keys []string, get func(key string) string) []byte {
+	separator := byte('{')
+	for _, key := range keys {
+		if value := get(key); value != "" {
+			dst = append(dst, separator)
+			dst = append(appendText(dst, []byte(key)), ':')
+			dst = appendText(dst, []byte(value))
+			separator = ','
+		}
+	}
+	return append(dst, '}')
+}
