@@ -7,6 +7,7 @@ import (
 
 	"logferry/agent/task"
 	"logferry/collector"
+	"logferry/collector/envelope"
 	"logferry/collector/frame"
 	"logferry/collector/shape"
 )
@@ -86,4 +87,18 @@ func shapeConfig(t task.Task, charset *frame.Charset) shape.Config {
 		}
 	}
 	return cfg
+}
+
+// newEnvelope says what the records of a task carry on an agent with these labels.
+func newEnvelope(t task.Task, labels map[string]string) (*envelope.Envelope, error) {
+	cfg := envelope.Config{Headers: t.Headers, ReadTime: t.Timestamp == task.TimestampRead, Labels: labels}
+	if len(t.Headers) == 0 {
+		cfg.Headers = nil
+	}
+	if t.Value == task.ValueJSON {
+		if cfg.JSON = t.ValueFields; len(cfg.JSON) == 0 {
+			cfg.JSON = task.DefaultValueFields()
+		}
+	}
+	return envelope.New(cfg)
 }

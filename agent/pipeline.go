@@ -93,6 +93,10 @@ func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, erro
 	if err := setFraming(&cfg, t); err != nil {
 		return collector.Config{}, err
 	}
+	var err error
+	if cfg.Envelope, err = newEnvelope(t, r.cfg.Labels); err != nil {
+		return collector.Config{}, fmt.Errorf("headers: %w", err)
+	}
 	if remote {
 		cfg.Allow = func(resolved string) error {
 			if r.allow.Contains(resolved) {

@@ -7,6 +7,7 @@ import (
 
 	"logferry/agent/task"
 	"logferry/collector"
+	"logferry/collector/envelope"
 	"logferry/collector/frame"
 	"logferry/collector/shape"
 	"logferry/internal/record"
@@ -34,6 +35,15 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 	if err := setFraming(&cfg, t); err != nil {
 		return false, err
 	}
+	env, err := newEnvelope(t, nil)
+	if err != nil {
+		return false, err
+	}
+	var form *envelope.Form
+	if env != nil {
+		form = env.For(&record.Source{Task: t.Name, Host: host, Path: path, File: "DEVICE-INODE"})
+	}
+	var space frame.Space
 	data, err := io.ReadAll(io.LimitReader(log, TryBytes+1))
 	if err != nil {
 		return false, fmt.Errorf("read the log: %w", err)
@@ -41,6 +51,11 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 	whole = len(data) <= TryBytes
 	data = data[:min(len(data), TryBytes)]
 	return whole, tryRecords(cfg, path, data, func(r record.Record, why shape.Reason, pattern string) error {
+		if space.Reset(0); why == shape.Kept && form != nil {
+			recs := []record.Record{r}
+			form.Apply(recs, time.Now(), &space)
+			r = recs[0]
+		}
 		trial := Trial{Offset: r.Offset, LeftOut: string(why), Pattern: pattern, Value: string(r.Value)}
 		if why == shape.Kept {
 			trial.Topic, trial.Time = t.Topic, "when it is read"

@@ -129,7 +129,7 @@ func New(cfg Config, deps Deps) *Collector {
 	}
 	c.tail = &tail.Deps{
 		Frame:  frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR, Unit: cfg.Unit},
-		Groups: cfg.Groups, Quiet: cfg.GroupQuiet, Shape: cfg.Shape, Shaped: c.metrics.shaped, Wrapped: cfg.Wrapped, Unwrapped: c.metrics.unwrapped,
+		Groups: cfg.Groups, Quiet: cfg.GroupQuiet, Shape: cfg.Shape, Shaped: c.metrics.shaped, Wrapped: cfg.Wrapped, Unwrapped: c.metrics.unwrapped, Envelope: cfg.Envelope,
 		FS: deps.FS, Now: deps.Now, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
 		RecordOverhead: cfg.RecordOverhead, Allow: cfg.Allow, Ending: c.ending,
 		Read: func(b *record.Batch, raw int) {

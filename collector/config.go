@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"logferry/collector/checkpoint"
+	"logferry/collector/envelope"
 	"logferry/collector/frame"
 	"logferry/collector/shape"
 	"logferry/collector/tail"
@@ -37,6 +38,7 @@ type Config struct {
 	GroupQuiet     time.Duration                       // how long a file must be quiet until its last group, or a container's line of which parts are missing, is complete
 	Wrapped        func(path string) *frame.Containers // how the lines of the file at a path are wrapped; nil, or a nil result: not at all
 	Shape          *shape.Shape                        // what is left out of the records, and replaced in them; nil: nothing
+	Envelope       *envelope.Envelope                  // what records carry beside their text; nil: what they have by themselves
 	RecordOverhead int                                 // bytes that the sink holds a record beside its value
 }
 

@@ -30,6 +30,11 @@ poll_interval: 500ms
 max_line_bytes: 64KiB
 long_lines: drop
 keep_cr: true
+format: cri
+value: json
+value_fields: [message, host]
+headers: {env: prod, pod: "{{.kubernetes.pod}}"}
+timestamp: read
 key: path
 partitioner: manual
 partition: 3
@@ -45,7 +50,8 @@ func everyKeyTask() Task {
 			Hosts: []string{"web-*"}, IDs: []string{"web-1", "web-2*"}, Labels: map[string]LabelValues{"env": {"prod"}, "zone": {"a", "b"}},
 		}, Paused: true, Start: StartEnd, IgnoreOlder: 24 * time.Hour, CloseInactive: time.Minute,
 		RotateWait: 10 * time.Second, Poll: true, PollInterval: 500 * time.Millisecond, MaxLineBytes: 64 << 10,
-		LongLines: LongLineDrop, KeepCR: true, Key: KeyPath, Partitioner: PartitionManual, Partition: 3,
+		LongLines: LongLineDrop, KeepCR: true, Format: FormatCRI, Value: ValueJSON, ValueFields: []string{"message", "host"},
+		Headers: map[string]string{"env": "prod", "pod": "{{.kubernetes.pod}}"}, Timestamp: TimestampRead, Key: KeyPath, Partitioner: PartitionManual, Partition: 3,
 		CreateTopic: &CreateTopic{Partitions: 6, ReplicationFactor: 2}, DeadLetter: &DeadLetter{Topic: "web_dead"},
 	}
 }
@@ -62,7 +68,7 @@ func TestTwoKeysOfJSONAreATask(t *testing.T) {
 	require.Empty(t, cmp.Diff(Task{
 		Name: "web", Paths: []string{"/var/log/nginx/*.log"}, Topic: "web_log", Start: StartBeginning,
 		CloseInactive: 5 * time.Minute, RotateWait: 5 * time.Second, PollInterval: time.Second, MaxLineBytes: 1 << 20,
-		LongLines: LongLineCut, Format: FormatAuto, Partitioner: PartitionFile,
+		LongLines: LongLineCut, Format: FormatAuto, Value: ValueRaw, Timestamp: TimestampContainer, Partitioner: PartitionFile,
 	}, got))
 }
 
@@ -165,10 +171,10 @@ func TestDecodeErrorsAreOneLineWithOriginLineAndRemedy(t *testing.T) {
 		{"", `f:1: empty, there is no task in it; write at least paths and topic`},
 		{"# nothing\n", `f:1: empty, there is no task in it; write at least paths and topic`},
 		{"topic: a\n---\n---\ntopic: b\n", `f:2: empty document; write keys there or remove its "---"`},
-		{"a: &x 1\ntopic: *x\n", `f:1: unknown key "a"; the keys here are name, paths, exclude, topic, cluster, select, paused, rollout, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, format, max_line_bytes, long_lines, keep_cr, encoding, invalid_text, multiline, filter, key, partitioner, partition, create_topic, dead_letter`},
+		{"a: &x 1\ntopic: *x\n", `f:1: unknown key "a"; the keys here are name, paths, exclude, topic, cluster, select, paused, rollout, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, format, max_line_bytes, long_lines, keep_cr, encoding, invalid_text, multiline, filter, value, value_fields, headers, timestamp, key, partitioner, partition, create_topic, dead_letter`},
 		{"name: &x a\ntopic: *x\n", `f:1: name uses &x; anchors and aliases are not supported here, write the value out, or quote it if it starts with & or *`},
 		{"topic: &web\n", `f:1: topic uses &web; anchors and aliases are not supported here, write the value out, or quote it if it starts with & or *`},
-		{"<<: {topic: a}\n", `f:1: unknown key "<<"; the keys here are name, paths, exclude, topic, cluster, select, paused, rollout, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, format, max_line_bytes, long_lines, keep_cr, encoding, invalid_text, multiline, filter, key, partitioner, partition, create_topic, dead_letter`},
+		{"<<: {topic: a}\n", `f:1: unknown key "<<"; the keys here are name, paths, exclude, topic, cluster, select, paused, rollout, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, format, max_line_bytes, long_lines, keep_cr, encoding, invalid_text, multiline, filter, value, value_fields, headers, timestamp, key, partitioner, partition, create_topic, dead_letter`},
 		{"topic: a\npaths: [*.log]\n", `f:2: broken YAML: did not find expected alphabetic or numeric character; quote a value that starts with * or &`},
 		{"topic: a\npaths: [*log]\n", `f:2: broken YAML: unknown anchor 'log' referenced; quote a value that starts with *`},
 		{"topic: a: b\n", `f:1: broken YAML: mapping values are not allowed in this context; check the indentation, and quote a value that holds ": "`},

@@ -27,6 +27,8 @@ func (t *Task) SetDefaults() {
 	setDefault(&t.MaxLineBytes, DefaultMaxLineBytes)
 	setDefault(&t.LongLines, LongLineCut)
 	setDefault(&t.Format, FormatAuto)
+	setDefault(&t.Value, ValueRaw)
+	setDefault(&t.Timestamp, TimestampContainer)
 	setDefault(&t.Partitioner, PartitionFile)
 }
 
@@ -55,6 +57,12 @@ func comparableForm(t Task) Task {
 	t.SetDefaults()
 	if t.InvalidText == InvalidTextReplace {
 		t.InvalidText = ""
+	}
+	if t.Value == ValueJSON && len(t.ValueFields) == 0 {
+		t.ValueFields = DefaultValueFields()
+	}
+	if len(t.Headers) == 0 {
+		t.Headers = nil
 	}
 	if len(t.Paths) == 0 {
 		t.Paths = nil
@@ -93,6 +101,14 @@ func Encodings() []string {
 // Values lists what invalid_text can be.
 func (InvalidText) Values() []string {
 	return []string{string(InvalidTextReplace), string(InvalidTextRaw)}
+}
+
+// Values lists what value can be.
+func (Value) Values() []string { return []string{string(ValueRaw), string(ValueJSON)} }
+
+// Values lists what timestamp can be.
+func (Timestamp) Values() []string {
+	return []string{string(TimestampContainer), string(TimestampRead)}
 }
 
 // Values lists what key can be, save for leaving it out.

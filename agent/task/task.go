@@ -45,6 +45,11 @@ type Task struct {
 
 	Filter *Filter `yaml:"filter,omitempty" json:"filter,omitempty"` // nil: every line is sent as it is
 
+	Value       Value             `yaml:"value,omitempty" json:"value,omitempty"`
+	ValueFields []string          `yaml:"value_fields,omitempty" json:"value_fields,omitempty"` // with value: json; none: DefaultValueFields
+	Headers     map[string]string `yaml:"headers,omitempty" json:"headers,omitempty"`           // templates by name; nil: what records have by themselves
+	Timestamp   Timestamp         `yaml:"timestamp,omitempty" json:"timestamp,omitempty"`
+
 	Key         Key         `yaml:"key,omitempty" json:"key,omitempty"`
 	Partitioner Partitioner `yaml:"partitioner,omitempty" json:"partitioner,omitempty"`
 	Partition   int32       `yaml:"partition,omitempty" json:"partition,omitempty"` // with partitioner: manual
@@ -85,6 +90,22 @@ type InvalidText string
 const (
 	InvalidTextReplace InvalidText = "replace" // U+FFFD stands for it (default)
 	InvalidTextRaw     InvalidText = "raw"     // its record is sent as it stands in the file, with a header that names the encoding
+)
+
+// Value says what a record's value is.
+type Value string
+
+const (
+	ValueRaw  Value = "raw"  // its text (default)
+	ValueJSON Value = "json" // a JSON object that holds the text
+)
+
+// Timestamp says what a record's timestamp is.
+type Timestamp string
+
+const (
+	TimestampContainer Timestamp = "container" // the runtime's of a container's line, and when any other was read (default)
+	TimestampRead      Timestamp = "read"      // when it was read
 )
 
 // Key says which key a record gets.

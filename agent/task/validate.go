@@ -76,6 +76,8 @@ func (t Task) problems() Problems {
 	c.encoding(t)
 	c.multiline(t)
 	c.filter(t.Filter)
+	c.valueFields(t)
+	c.headers(t.Headers)
 	c.partition(t)
 	if ct := t.CreateTopic; ct != nil {
 		if ct.Partitions < 0 {
@@ -162,6 +164,8 @@ func (c *checker) words(t Task) {
 		{"format", string(t.Format), t.Format.Values()},
 		{"long_lines", string(t.LongLines), t.LongLines.Values()},
 		{"invalid_text", string(t.InvalidText), append(t.InvalidText.Values(), "")},
+		{"value", string(t.Value), t.Value.Values()},
+		{"timestamp", string(t.Timestamp), t.Timestamp.Values()},
 		{"partitioner", string(t.Partitioner), t.Partitioner.Values()},
 		{"key", string(t.Key), append(t.Key.Values(), string(KeyNone))},
 	} {

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"logferry/collector/envelope"
 	"logferry/collector/frame"
 	"logferry/internal/record"
 )
@@ -263,4 +265,42 @@ func TestAPartThatWaitsInAQuietFileIsSentAfterItsTime(t *testing.T) {
 	require.Equal(t, 1, d.unwrapped.Unfinished)
 	write(t, p, "2026-03-01T08:00:01Z stdout F answer\n")
 	require.Equal(t, []string{"answer"}, readAll(t, f))
+}
+
+func TestAnEnvelopeIsPaidForAndGivenBack(t *testing.T) {
+	for _, wrapped := range []bool{false, true} {
+		d := containerDesk(t, 1<<20, false)
+		if !wrapped {
+			d.Wrapped = nil
+		}
+		var err error
+		d.Envelope, err = envelope.New(envelope.Config{JSON: envelope.ValueFields(), Headers: map[string]string{"at": "{{.offset}}"}})
+		require.NoError(t, err)
+		p := filepath.Join(t.TempDir(), "a")
+		text := strings.Repeat("2026-03-01T08:00:01Z stdout F say \"hi\"\n", 10_000)
+		write(t, p, text+"no newline")
+		f := d.open(t, p)
+		for at := 0; ; {
+			b, err := f.Read(t.Context())
+			require.NoError(t, err)
+			if b == nil {
+				break
+			}
+			size := 0
+			for _, r := range b.Records {
+				require.Equal(t, []record.Header{{Key: "at", Value: []byte(strconv.Itoa(at))}}, r.Extra.Headers)
+				require.Equal(t, wrapped, strings.Contains(string(r.Value), `{"message":"say \"hi\"",`), "%s", r.Value)
+				require.Equal(t, wrapped, !r.Extra.Time.IsZero())
+				size += len(r.Value) + len(r.Extra.Headers[0].Value)
+				at += len(text) / 10_000
+			}
+			require.Greater(t, b.Size, size)
+			b.Done()
+		}
+		b, err := f.Final(t.Context())
+		require.NoError(t, err)
+		require.Contains(t, string(b.Records[0].Value), `{"message":"no newline",`)
+		b.Done()
+		require.Zero(t, d.budget.held)
+	}
 }

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"logferry/collector/checkpoint"
+	"logferry/collector/envelope"
 	"logferry/collector/frame"
 	"logferry/collector/shape"
 	"logferry/internal/record"
@@ -48,17 +49,18 @@ var (
 // Deps is what all files of a task share. Its functions may be called from
 // any goroutine and must not block.
 type Deps struct {
-	Frame   frame.Lines
-	Groups  *frame.Groups                       // nil: a record is one line
-	Wrapped func(path string) *frame.Containers // how the lines of the file at a path are wrapped; nil, or a nil result: not at all
-	Quiet   time.Duration                       // how long a file must be quiet until its last group is complete
-	Shape   *shape.Shape                        // nil: every record is sent as it was cut
-	FS      FS                                  // nil: Kernel
-	Now     func() time.Time                    // the clock that stamps files; nil: time.Now
-	Pool    *Pool
-	Budget  Budget
-	Store   *checkpoint.Store
-	Log     *slog.Logger
+	Frame    frame.Lines
+	Groups   *frame.Groups                       // nil: a record is one line
+	Wrapped  func(path string) *frame.Containers // how the lines of the file at a path are wrapped; nil, or a nil result: not at all
+	Quiet    time.Duration                       // how long a file must be quiet until its last group is complete
+	Shape    *shape.Shape                        // nil: every record is sent as it was cut
+	Envelope *envelope.Envelope                  // nil: records carry what they have by themselves
+	FS       FS                                  // nil: Kernel
+	Now      func() time.Time                    // the clock that stamps files; nil: time.Now
+	Pool     *Pool
+	Budget   Budget
+	Store    *checkpoint.Store
+	Log      *slog.Logger
 
 	RecordOverhead int                            // bytes that the sink holds for each record beside its value
 	Allow          func(resolved string) error    // refuses files outside of what the task may read; nil allows all
@@ -95,6 +97,7 @@ type File struct {
 	full    bool   // the last read filled its block: more is there without asking
 
 	wrapped  *frame.Containers // nil: the file's lines are not wrapped
+	form     *envelope.Form    // nil: see Deps.Envelope
 	grouping bool              // whole lines stand in [off, scan) that wait for what comes behind them
 	ending   bool              // they are to wait no longer
 	grown    time.Time         // when grouping was last found to be longer, and before when it was found
@@ -241,6 +244,9 @@ func (f *File) ID() checkpoint.FileID { return f.id }
 func (f *File) SetSource(src *record.Source) {
 	if f.src = src; f.deps.Wrapped != nil {
 		f.wrapped = f.deps.Wrapped(src.Path)
+	}
+	if f.deps.Envelope != nil {
+		f.form = f.deps.Envelope.For(src)
 	}
 }
 

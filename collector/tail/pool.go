@@ -70,7 +70,7 @@ func (p *Pool) get(n int) *block {
 func (p *Pool) put(b *block) {
 	b.file, b.tracker = nil, nil
 	b.Source = nil
-	b.space.Reset(len(b.data))
+	b.space.Reset(3 * len(b.data)) // a block of lines in envelopes is larger than the block
 	clear(b.Records)
 	b.Records = b.Records[:0]
 	p.class(len(b.data)).Put(b)

@@ -287,10 +287,13 @@ func (f *File) drop(blk *block, acquired int) {
 
 // emit arms the batch that covers [start, f.off).
 func (f *File) emit(blk *block, start int64, acquired int) *record.Batch {
+	now := time.Now()
+	if f.form != nil {
+		f.form.Apply(blk.Records, now, &blk.space)
+	}
 	extra := len(blk.Records)*(recordBytes+f.deps.RecordOverhead) + blk.space.Held()
 	f.deps.Budget.Charge(extra)
 	f.noteEnd()
-	now := time.Now()
 	blk.file = f
 	blk.tracker = f.trackerNow()
 	blk.Source, blk.Time, blk.Start, blk.End = f.src, now, start, f.off

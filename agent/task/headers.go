@@ -1,0 +1,112 @@
+package task
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"logferry/internal/strictyaml"
+)
+
+// ValueFields lists what the JSON object of value: json can have.
+func ValueFields() []string {
+	return []string{"message", "time", "stream", "host", "path", "file", "offset", "task", "labels", "kubernetes"}
+}
+
+// DefaultValueFields lists what it has when value_fields is not set; what a
+// record does not have is left out of it.
+func DefaultValueFields() []string {
+	return []string{"message", "time", "stream", "host", "path", "offset", "kubernetes"}
+}
+
+// TemplateFields lists what {{.NAME}} can name in a header, besides labels.NAME.
+func TemplateFields() []string {
+	return []string{
+		"time", "stream", "host", "path", "file", "offset", "task",
+		"kubernetes.namespace", "kubernetes.pod", "kubernetes.container", "kubernetes.uid",
+	}
+}
+
+// Bounds of what headers a task can have.
+const (
+	maxHeaders     = 32
+	maxHeaderBytes = 1 << 10
+)
+
+var (
+	headerRule  = regexp.MustCompile(`^[\x21-\x7e]{1,128}$`)
+	placeholder = regexp.MustCompile(`\{\{ *(\.?)([^{} ]*) *\}\}`)
+)
+
+func (c *checker) valueFields(t Task) {
+	if len(t.ValueFields) == 0 {
+		return
+	}
+	if t.Value != ValueJSON {
+		c.add("value_fields", "is used with value: json only; set that or remove value_fields")
+		return
+	}
+	for i, name := range t.ValueFields {
+		switch {
+		case !slices.Contains(ValueFields(), name):
+			c.add("value_fields", "%q is unknown; %s", name, didYouMean(name, ValueFields()))
+		case slices.Contains(t.ValueFields[:i], name):
+			c.add("value_fields", "%q is there twice; remove one", name)
+		}
+	}
+	if !slices.Contains(t.ValueFields, "message") {
+		c.add("value_fields", "lacks message, so the line itself would not be sent; add it")
+	}
+}
+
+func (c *checker) headers(headers map[string]string) {
+	if len(headers) > maxHeaders {
+		c.add("headers", "has %d entries, the limit is %d", len(headers), maxHeaders)
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		value, key := headers[name], "headers."+name
+		switch {
+		case !headerRule.MatchString(name):
+			c.add("headers", "%q is not a valid name; use 1 to 128 printable letters of ASCII, and no blanks", name)
+		case strings.HasPrefix(name, "logferry."):
+			c.add(key, "begins with logferry., which is for what the agent says of a record; choose another name")
+		case value == "":
+			c.add(key, "is empty; write a text such as prod or {{.host}}, or remove it")
+		case len(value) > maxHeaderBytes:
+			c.add(key, "is %d bytes long, the limit is %d", len(value), maxHeaderBytes)
+		default:
+			c.template(key, value)
+		}
+	}
+}
+
+// template checks what a text names in {{ }}.
+func (c *checker) template(key, text string) {
+	for _, m := range placeholder.FindAllStringSubmatch(text, -1) {
+		name := m[2]
+		label, isLabel := strings.CutPrefix(name, "labels.")
+		switch {
+		case name == "":
+			c.add(key, "%q names nothing; write a name such as {{.host}}", m[0])
+		case isLabel && ValidWord(label), slices.Contains(TemplateFields(), name):
+			if m[1] == "" {
+				c.add(key, "%q lacks a dot; write {{.%s}}", m[0], name)
+			}
+		default:
+			c.add(key, "%q is unknown; %s", name, didYouMean(name, append(TemplateFields(), "labels.NAME")))
+		}
+	}
+	if rest := placeholder.ReplaceAllString(text, ""); strings.Contains(rest, "{{") || strings.Contains(rest, "}}") {
+		c.add(key, "%q holds {{ or }} without the other; write {{.NAME}}", text)
+	}
+}
+
+// didYouMean says what to write instead of a name that is unknown.
+func didYouMean(name string, names []string) string {
+	if hint := strictyaml.Closest(name, names); hint != "" {
+		return "did you mean " + hint + "?"
+	}
+	return "use one of " + strings.Join(names, ", ")
+}
