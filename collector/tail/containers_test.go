@@ -304,3 +304,28 @@ func TestAnEnvelopeIsPaidForAndGivenBack(t *testing.T) {
 		require.Zero(t, d.budget.held)
 	}
 }
+
+func TestALineOfAGibibyteTakesABlockAndTheNextIsRight(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads a gibibyte")
+	}
+	d := containerDesk(t, 1<<20, true)
+	p := filepath.Join(t.TempDir(), "a")
+	write(t, p, `{"log":"`)
+	require.NoError(t, os.Truncate(p, 1<<30)) // sparse
+	write(t, p, "\n"+`{"log":"next\n","stream":"stdout","time":"2026-03-01T08:00:01Z"}`+"\n")
+	f := d.open(t, p)
+	b, err := f.Read(t.Context())
+	for b == nil && err == nil {
+		b, err = f.Read(t.Context())
+	}
+	require.NoError(t, err)
+	require.Len(t, b.Records, 1)
+	require.Len(t, b.Records[0].Value, 1<<20)
+	require.Equal(t, []record.Header{{Key: record.HeaderTruncated, Value: []byte("1073741824")}}, b.Records[0].Extra.Headers)
+	b.Done()
+	require.Equal(t, []string{"next"}, append(readAll(t, f), final(t, f)...))
+	require.Equal(t, frame.Counts{Foreign: 1}, d.unwrapped)
+	require.Less(t, d.budget.peak, 8<<20)
+	require.Zero(t, d.budget.held)
+}

@@ -20,6 +20,7 @@ type LogWriter struct {
 	Next    uint64 // number of the next line
 	renames int
 	File    *os.File
+	Wrap    func(lines []byte) []byte // what is written instead of whole lines; nil: themselves
 }
 
 // NewLogWriter opens path for the lines of a stream.
@@ -43,10 +44,24 @@ func (w *LogWriter) Reopen() {
 
 // Write appends the next n lines.
 func (w *LogWriter) Write(n uint64) {
-	if _, err := w.lines.Write(w.File, w.Next, n); err != nil {
+	if _, err := w.lines.Write(write{w}, w.Next, n); err != nil {
 		panic(err)
 	}
 	w.Next += n
+}
+
+// write is where the generator's lines go, whole ones each time.
+type write struct{ *LogWriter }
+
+func (w write) Write(lines []byte) (int, error) {
+	out := lines
+	if w.Wrap != nil {
+		out = w.Wrap(lines)
+	}
+	if _, err := w.File.Write(out); err != nil {
+		return 0, err
+	}
+	return len(lines), nil
 }
 
 // Rename rotates: the program goes on in a new file.

@@ -30,6 +30,7 @@ type world struct {
 	kafka *kafkatest.Cluster
 	topic string
 	args  []string // flags of `logferry run` beyond the usual
+	task  string   // further keys of the task; empty: the task comes from flags alone
 	under []string // command through which the agent is started, such as prlimit
 	agent *agenttest.Process
 
@@ -87,14 +88,31 @@ func (w *world) start(globs ...string) {
 	if len(brokers) == 0 {
 		brokers = w.kafka.Brokers()
 	}
-	args := []string{
-		"--topic", w.topic, "--brokers", strings.Join(brokers, ","), "--state-dir", w.stateDir(),
-	}
-	for _, g := range globs {
-		args = append(args, "--path", w.path(g))
+	args := []string{"--brokers", strings.Join(brokers, ","), "--state-dir", w.stateDir()}
+	if w.task != "" {
+		args = append(args, "--config", w.config(globs))
+	} else {
+		args = append(args, "--topic", w.topic)
+		for _, g := range globs {
+			args = append(args, "--path", w.path(g))
+		}
 	}
 	w.agent = agenttest.StartUnder(w.T, w.under, append(args, w.args...)...)
 	w.found()
+}
+
+// config writes a configuration with the task and returns its path. The task
+// has the name of the one that flags make.
+func (w *world) config(globs []string) string {
+	w.Helper()
+	text := w.task + "\ntopic: " + w.topic + "\npaths:\n"
+	for _, g := range globs {
+		text += "  - " + w.path(g) + "\n"
+	}
+	file, config := filepath.Join(w.dir, "flags.yaml"), filepath.Join(w.dir, "agent.yaml")
+	require.NoError(w, os.WriteFile(file, []byte(text), 0o600))
+	require.NoError(w, os.WriteFile(config, []byte("tasks: {files: ["+file+"]}\n"), 0o600))
+	return config
 }
 
 // found waits until the agent has seen every log that exists: what is rotated
