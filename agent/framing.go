@@ -95,6 +95,12 @@ func newEnvelope(t task.Task, labels map[string]string) (*envelope.Envelope, err
 	if len(t.Headers) == 0 {
 		cfg.Headers = nil
 	}
+	if t.Key.IsTemplate() {
+		cfg.Key = string(t.Key)
+	}
+	if t.Fields != nil {
+		cfg.FieldFormat, cfg.FieldPattern = string(t.Fields.Format), t.Fields.Pattern
+	}
 	if t.Value == task.ValueJSON {
 		if cfg.JSON = t.ValueFields; len(cfg.JSON) == 0 {
 			cfg.JSON = task.DefaultValueFields()

@@ -117,7 +117,7 @@ func newSink(r *rooms, t task.Task, log *slog.Logger) (sink.Sink, error) {
 		return nil, fmt.Errorf("cluster %q is not configured on this agent; add it under clusters in agent.yaml", t.Cluster)
 	}
 	route := kafka.Route{
-		Task: t.Name, Cluster: t.Cluster, Topic: t.Topic, Key: string(t.Key), Partitioner: string(t.Partitioner), Partition: t.Partition,
+		Task: t.Name, Cluster: t.Cluster, Topic: t.Topic, Key: routeKey(t), Partitioner: string(t.Partitioner), Partition: t.Partition,
 		Create: cluster.CreateTopics,
 	}
 	if t.CreateTopic != nil {
@@ -134,6 +134,15 @@ func newSink(r *rooms, t task.Task, log *slog.Logger) (sink.Sink, error) {
 		d.File = filepath.Join(r.cfg.DeadLetterDir(), t.Name+".jsonl")
 	}
 	return kafka.New(cluster, route, r.kafka, log)
+}
+
+// routeKey is the key that the sink gives to records; those of a template bring
+// their own.
+func routeKey(t task.Task) string {
+	if t.Key.IsTemplate() {
+		return ""
+	}
+	return string(t.Key)
 }
 
 // run ships until ctx ends, then stops in two phases: reading ends at once,

@@ -86,3 +86,57 @@ func TestRecordsOfContainersReachKafkaWithWhatTheyAreToCarry(t *testing.T) {
 		})
 	}
 }
+
+func TestRecordsAreKeyedByAFieldOfTheirText(t *testing.T) {
+	for _, producer := range kafka.Producers {
+		t.Run(producer, func(t *testing.T) {
+			fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(5, "keyed"))
+			require.NoError(t, err)
+			defer fake.Close()
+			w := newWorld(t, func(c *Config, o *Options) {
+				o.DryRun = nil
+				c.Kafka.Brokers, c.Kafka.Producer = fake.ListenAddrs(), producer
+			})
+			defer w.close()
+			var log strings.Builder
+			for i := range 100 {
+				fmt.Fprintf(&log, `{"n":%d,"user":{"id":"u%d"},"password":"p%d"}`+"\n", i, i%7, i)
+			}
+			w.appendLog("a.log", log.String()+"no object\n")
+			w.putTask("keyed", `
+paths: ["DIR/logs/*.log"]
+topic: keyed
+fields: {format: json}
+key: "{{.fields.user.id}}"
+partitioner: murmur2
+headers: {secret: "{{.fields.password}}"}
+filter: {mask: [{pattern: '"p\d+"', replace: '"*"'}]}
+`)
+			client, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...), kgo.ConsumeTopics("keyed"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+			require.NoError(t, err)
+			defer client.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			partitions := map[string]int32{}
+			for n := 0; n < 101; {
+				fetches := client.PollFetches(ctx)
+				require.NoError(t, fetches.Err())
+				fetches.EachRecord(func(r *kgo.Record) {
+					n++
+					if string(r.Value) == "no object" {
+						require.Nil(t, r.Key)
+						require.Empty(t, r.Headers)
+						return
+					}
+					require.Contains(t, string(r.Value), `"id":"`+string(r.Key)+`"`)
+					require.Equal(t, "*", string(r.Headers[0].Value), "fields are those of the masked text")
+					if _, seen := partitions[string(r.Key)]; !seen {
+						partitions[string(r.Key)] = r.Partition
+					}
+					require.Equal(t, partitions[string(r.Key)], r.Partition)
+				})
+			}
+			require.Len(t, partitions, 7)
+		})
+	}
+}

@@ -64,6 +64,9 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 			}
 			trial.Key = map[task.Key]string{task.KeyHost: host, task.KeyPath: path}[t.Key]
 		}
+		if r.Extra != nil && r.Extra.Key != nil {
+			trial.Key = string(r.Extra.Key)
+		}
 		if r.Extra != nil {
 			trial.Headers = map[string]string{}
 			for _, h := range r.Extra.Headers {

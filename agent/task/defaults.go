@@ -111,9 +111,6 @@ func (Timestamp) Values() []string {
 	return []string{string(TimestampContainer), string(TimestampRead)}
 }
 
-// Values lists what key can be, save for leaving it out.
-func (Key) Values() []string { return []string{string(KeyHost), string(KeyPath)} }
-
 // Values lists what partitioner can be.
 func (Partitioner) Values() []string {
 	return []string{

@@ -60,7 +60,8 @@ func (c *checker) valueFields(t Task) {
 	}
 }
 
-func (c *checker) headers(headers map[string]string) {
+func (c *checker) headers(t Task) {
+	headers := t.Headers
 	if len(headers) > maxHeaders {
 		c.add("headers", "has %d entries, the limit is %d", len(headers), maxHeaders)
 		return
@@ -77,17 +78,20 @@ func (c *checker) headers(headers map[string]string) {
 		case len(value) > maxHeaderBytes:
 			c.add(key, "is %d bytes long, the limit is %d", len(value), maxHeaderBytes)
 		default:
-			c.template(key, value)
+			c.template(key, value, t.Fields)
 		}
 	}
 }
 
 // template checks what a text names in {{ }}.
-func (c *checker) template(key, text string) {
+func (c *checker) template(key, text string, fields *Fields) {
 	for _, m := range placeholder.FindAllStringSubmatch(text, -1) {
 		name := m[2]
 		label, isLabel := strings.CutPrefix(name, "labels.")
+		field, isField := strings.CutPrefix(name, "fields.")
 		switch {
+		case isField && fieldRule.MatchString(field):
+			c.field(key, field, fields)
 		case name == "":
 			c.add(key, "%q names nothing; write a name such as {{.host}}", m[0])
 		case isLabel && ValidWord(label), slices.Contains(TemplateFields(), name):
@@ -95,7 +99,7 @@ func (c *checker) template(key, text string) {
 				c.add(key, "%q lacks a dot; write {{.%s}}", m[0], name)
 			}
 		default:
-			c.add(key, "%q is unknown; %s", name, didYouMean(name, append(TemplateFields(), "labels.NAME")))
+			c.add(key, "%q is unknown; %s", name, didYouMean(name, append(TemplateFields(), "labels.NAME", "fields.NAME")))
 		}
 	}
 	if rest := placeholder.ReplaceAllString(text, ""); strings.Contains(rest, "{{") || strings.Contains(rest, "}}") {

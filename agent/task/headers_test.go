@@ -19,12 +19,17 @@ headers:
   env: prod
   x.pod: "{{.kubernetes.namespace}}/{{ .kubernetes.pod }}"
   zone: '{{.labels.zone}}'
+  user: '{{.fields.http.user-id}}'
+fields: {format: logfmt}
+key: '{{.fields.http.user-id}}-{{.host}}'
 `), "f", "x")
 	require.NoError(t, err)
 	require.Equal(t, ValueJSON, got.Value)
 	require.Equal(t, []string{"message", "labels"}, got.ValueFields)
 	require.Equal(t, TimestampRead, got.Timestamp)
-	require.Equal(t, map[string]string{"env": "prod", "x.pod": "{{.kubernetes.namespace}}/{{ .kubernetes.pod }}", "zone": "{{.labels.zone}}"}, got.Headers)
+	require.Equal(t, &Fields{Format: FieldsLogfmt}, got.Fields)
+	require.Equal(t, Key("{{.fields.http.user-id}}-{{.host}}"), got.Key)
+	require.Equal(t, map[string]string{"env": "prod", "x.pod": "{{.kubernetes.namespace}}/{{ .kubernetes.pod }}", "zone": "{{.labels.zone}}", "user": "{{.fields.http.user-id}}"}, got.Headers)
 }
 
 func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
@@ -41,15 +46,26 @@ func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
 		{"value: json\nvalue_fields: [offset]\n", `f:4: value_fields: lacks message, so the line itself would not be sent; add it`},
 		{"value: json\nvalue_field: [offset]\n", `f:4: unknown key "value_field"; did you mean "value_fields"?`},
 		{"headers:\n  a: b\n  pod: '{{.kubernetes.pood}}'\n", `f:5: headers.pod: "kubernetes.pood" is unknown; did you mean kubernetes.pod?`},
-		{"headers:\n  a: '{{.nothing}}'\n", `f:4: headers.a: "nothing" is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME`},
+		{"headers:\n  a: '{{.nothing}}'\n", `f:4: headers.a: "nothing" is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
 		{"headers:\n  a: '{{host}}'\n", `f:4: headers.a: "{{host}}" lacks a dot; write {{.host}}`},
 		{"headers:\n  a: 'x{{.host}'\n", `f:4: headers.a: "x{{.host}" holds {{ or }} without the other; write {{.NAME}}`},
 		{"headers:\n  a: '{{.}}'\n", `f:4: headers.a: "{{.}}" names nothing; write a name such as {{.host}}`},
-		{"headers:\n  a: '{{.labels.}}'\n", `f:4: headers.a: "labels." is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME`},
+		{"headers:\n  a: '{{.labels.}}'\n", `f:4: headers.a: "labels." is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
 		{"headers:\n  a: ''\n", `f:4: headers.a: is empty; write a text such as prod or {{.host}}, or remove it`},
 		{"headers:\n  a b: c\n", `f:3: headers: "a b" is not a valid name; use 1 to 128 printable letters of ASCII, and no blanks`},
 		{"headers:\n  logferry.x: c\n", `f:4: headers.logferry.x: begins with logferry., which is for what the agent says of a record; choose another name`},
 		{"headers:\n  a: " + strings.Repeat("x", 2000) + "\n", `f:4: headers.a: is 2000 bytes long, the limit is 1024`},
+		{"key: hots\n", `f:3: key: cannot be "hots"; did you mean host, or a template such as {{.kubernetes.pod}}`},
+		{"key: '{{.kubernetes.pd}}'\n", `f:3: key: "kubernetes.pd" is unknown; did you mean kubernetes.pod?`},
+		{"key: '{{.fields.user}}'\n", `f:3: key: names fields.user, and nothing says how fields are found; write fields: {format: json}, {format: logfmt} or {pattern: RE2}`},
+		{"key: '{{.fields.user}}'\nfields: {format: jsn}\n", `f:4: fields.format cannot be "jsn"; did you mean "json"?`},
+		{"key: '{{.fields.user}}'\nfields: {pattern: '('}\n", "f:4: fields.pattern: \"(\" is not a valid pattern: missing closing ) in \"(\"; close it, or escape it with \\"},
+		{"key: '{{.fields.user}}'\nfields: {pattern: '(a)'}\n", `f:4: fields.pattern: "(a)" has no named group; write (?P<name>...) around what a field is`},
+		{"key: '{{.fields.usr}}'\nfields: {pattern: '(?P<user>a)(b)'}\n", `f:3: key: "usr" is no group of fields.pattern; did you mean user?`},
+		{"key: '{{.fields.a}}'\nfields: {pattern: '(?P<a>a)', format: json}\n", `f:4: fields: must hold exactly one of format and pattern`},
+		{"key: '{{.fields.a..b}}'\nfields: {format: json}\n", `f:3: key: "fields.a..b" is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
+		{"fields: {format: json}\n", `f:3: fields: is not used; name a field in key or headers, such as {{.fields.user}}, or remove fields`},
+		{"fields: {from: json}\n", `f:3: unknown key "from" in fields; the keys here are format, pattern`},
 		{many, `f:3: headers: has 33 entries, the limit is 32`},
 	} {
 		t.Run(c.text, func(t *testing.T) {

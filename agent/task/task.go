@@ -50,6 +50,7 @@ type Task struct {
 	Headers     map[string]string `yaml:"headers,omitempty" json:"headers,omitempty"`           // templates by name; nil: what records have by themselves
 	Timestamp   Timestamp         `yaml:"timestamp,omitempty" json:"timestamp,omitempty"`
 
+	Fields      *Fields     `yaml:"fields,omitempty" json:"fields,omitempty"` // nil: none are taken out of the text
 	Key         Key         `yaml:"key,omitempty" json:"key,omitempty"`
 	Partitioner Partitioner `yaml:"partitioner,omitempty" json:"partitioner,omitempty"`
 	Partition   int32       `yaml:"partition,omitempty" json:"partition,omitempty"` // with partitioner: manual
@@ -108,7 +109,7 @@ const (
 	TimestampRead      Timestamp = "read"      // when it was read
 )
 
-// Key says which key a record gets.
+// Key says which key a record gets: one of the words below, or a template.
 type Key string
 
 const (

@@ -77,7 +77,9 @@ func (t Task) problems() Problems {
 	c.multiline(t)
 	c.filter(t.Filter)
 	c.valueFields(t)
-	c.headers(t.Headers)
+	c.fields(t)
+	c.headers(t)
+	c.key(t)
 	c.partition(t)
 	if ct := t.CreateTopic; ct != nil {
 		if ct.Partitions < 0 {
@@ -167,7 +169,6 @@ func (c *checker) words(t Task) {
 		{"value", string(t.Value), t.Value.Values()},
 		{"timestamp", string(t.Timestamp), t.Timestamp.Values()},
 		{"partitioner", string(t.Partitioner), t.Partitioner.Values()},
-		{"key", string(t.Key), append(t.Key.Values(), string(KeyNone))},
 	} {
 		if !slices.Contains(w.allowed, w.value) {
 			c.add(w.key, "cannot be %q; use one of %s", w.value, strings.TrimSuffix(strings.Join(w.allowed, ", "), ", "))

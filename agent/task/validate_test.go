@@ -55,7 +55,7 @@ func TestValidateSaysWhatToChange(t *testing.T) {
 		{func(t *Task) { t.Format = "json" }, `format: cannot be "json"; use one of auto, raw, cri, docker`},
 		{func(t *Task) { t.Format, t.Encoding = FormatDocker, "gbk" }, `encoding: "gbk" cannot be that of format: docker, whose lines are UTF-8; take encoding out`},
 		{func(t *Task) { t.Format, t.Encoding = FormatCRI, "UTF_16LE" }, `encoding: "UTF_16LE" cannot be that of format: cri, whose lines begin in ASCII; take encoding out`},
-		{func(t *Task) { t.Key = "line" }, `key: cannot be "line"; use one of host, path`},
+		{func(t *Task) { t.Key = "line" }, `key: cannot be "line"; use one of host, path, or a template such as {{.kubernetes.pod}}`},
 		{func(t *Task) { t.IgnoreOlder = -time.Second }, `ignore_older: -1s is negative; leave it out to collect files of any age`},
 		{func(t *Task) { t.RotateWait = -1 }, `rotate_wait: -1ns is not positive; write a duration such as 5s`},
 		{func(t *Task) { t.MaxLineBytes = 10 }, `max_line_bytes: 10 is out of bounds; it must lie between 1KiB and 64MiB`},

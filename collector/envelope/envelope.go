@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"logferry/collector/frame"
@@ -22,12 +23,18 @@ type Config struct {
 	JSON     []string          // the fields of a JSON value, in their order; nil: the value is the text
 	ReadTime bool              // timestamps say when records were read, also of those that have a time of their own
 	Labels   map[string]string // of the agent
+
+	Key          string // a template; empty: records have no key of their own
+	FieldFormat  string // how {{.fields.NAME}} is found in the text: JSONFields or Logfmt
+	FieldPattern string // or by the groups of a pattern (RE2)
 }
 
 // Envelope is a Config made ready. It may be used from several goroutines.
 type Envelope struct {
 	cfg     Config
 	headers []header // by name
+	key     []part
+	extract *extractor // nil: no field of the text is asked for
 }
 
 type header struct {
@@ -37,34 +44,58 @@ type header struct {
 
 // New makes cfg ready. It returns nil for one that leaves everything as it is.
 func New(cfg Config) (*Envelope, error) {
-	if cfg.Headers == nil && cfg.JSON == nil && !cfg.ReadTime {
+	if cfg.Headers == nil && cfg.JSON == nil && !cfg.ReadTime && cfg.Key == "" {
 		return nil, nil
 	}
 	e := &Envelope{cfg: cfg}
+	var err error
+	if e.key, err = parse(cfg.Key); err != nil {
+		return nil, fmt.Errorf("key: %w", err)
+	}
+	names := fieldsOf(nil, e.key)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
 		parts, err := parse(cfg.Headers[name])
 		if err != nil {
 			return nil, fmt.Errorf("header %s: %w", name, err)
 		}
 		e.headers = append(e.headers, header{name: name, parts: parts})
+		names = fieldsOf(names, parts)
+	}
+	if e.extract, err = newExtractor(cfg, names); err != nil {
+		return nil, err
 	}
 	return e, nil
+}
+
+// fieldsOf adds the fields of the text that a template asks for.
+func fieldsOf(names []string, parts []part) []string {
+	for _, p := range parts {
+		if name, ok := strings.CutPrefix(p.field, fieldPrefix); ok && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Form is what the records of one file carry. It is used by one goroutine at a
 // time.
 type Form struct {
 	json, relabel, readTime bool
-	kinds                   [3]kind // by record.Stream
-	moments                 moments
-	scratch                 []byte
+
+	extract *extractor
+	values  values
+	kinds   [3]kind // by record.Stream
+	moments moments
+	scratch []byte
 }
 
 // kind is what records of one stream carry, or those of none.
 type kind struct {
 	extra   *record.Extra // of records that have nothing of their own; nil: each has
 	headers []record.Header
-	own     []ownHeader // headers that differ from record to record
+	own     []ownHeader // headers that differ from record to record, in the order of their places
+	key     []op        // of records whose keys differ; nil: it is that of extra, if there is one
+	same    []byte      // the key of all of them
 	value   []op
 	size    int // of a value without its text, about
 }
@@ -77,21 +108,26 @@ type ownHeader struct {
 // op is a piece of text, and behind it a field that differs from record to record.
 type op struct {
 	text  []byte
-	field string // message, moment, offset, or none
+	field string // message, moment, offset, fieldPrefix, or none
+	index int    // of a field of the text
 }
 
 // For makes the form of a file.
 func (e *Envelope) For(src *record.Source) *Form {
-	f := &Form{json: e.cfg.JSON != nil, relabel: e.cfg.Headers != nil, readTime: e.cfg.ReadTime}
-	of := origin{src: src, labels: e.cfg.Labels}
+	f := &Form{json: e.cfg.JSON != nil, relabel: e.cfg.Headers != nil || e.cfg.Key != "", readTime: e.cfg.ReadTime, extract: e.extract}
+	of := origin{src: src, labels: e.cfg.Labels, extract: e.extract}
 	of.kube, of.isKube = KubernetesOf(src.Path)
 	for s := range f.kinds {
 		k := &f.kinds[s]
 		of.stream = record.Stream(s).String()
+		if e.cfg.Headers == nil && of.stream != "" {
+			k.headers = []record.Header{{Key: record.HeaderStream, Value: []byte(of.stream)}}
+		}
 		k.addHeaders(e.headers, of)
+		k.addKey(e.key, of)
 		k.addValue(e.cfg.JSON, of)
-		if len(k.own) == 0 {
-			k.extra = &record.Extra{Headers: k.headers}
+		if len(k.own) == 0 && k.key == nil {
+			k.extra = &record.Extra{Headers: k.headers, Key: k.same}
 		}
 	}
 	return f
@@ -116,11 +152,15 @@ func (f *Form) Apply(recs []record.Record, read time.Time, space *frame.Space) {
 			}
 		}
 		k := &f.kinds[s]
-		if f.json {
-			r.Value = space.Close(f.fill(space.Open(f.room(r)), k.value, r, at))
+		if f.extract != nil {
+			f.extract.take(r.Value, &f.values)
 		}
 		if f.relabel {
 			f.label(k, r, at, space)
+		}
+		if f.json {
+			value, _ := f.fill(space.Open(f.room(r)), k.value, r, at)
+			r.Value = space.Close(value)
 		}
 		if f.readTime && r.Extra != nil && r.Extra != k.extra {
 			r.Extra.Time = time.Time{}
@@ -133,8 +173,9 @@ func (f *Form) room(r *record.Record) int {
 	return len(r.Value) + len(r.Value)/8 + f.kinds[record.Stderr].size
 }
 
-// fill appends what ops say of a record.
-func (f *Form) fill(dst []byte, ops []op, r *record.Record, at time.Time) []byte {
+// fill appends what ops say of a record; whole is false when it lacks one of
+// the fields.
+func (f *Form) fill(dst []byte, ops []op, r *record.Record, at time.Time) (out []byte, whole bool) {
 	for i := range ops {
 		dst = append(dst, ops[i].text...)
 		switch ops[i].field {
@@ -144,9 +185,24 @@ func (f *Form) fill(dst []byte, ops []op, r *record.Record, at time.Time) []byte
 			dst = f.moments.append(dst, at)
 		case offset:
 			dst = strconv.AppendInt(dst, r.Offset, 10)
+		case fieldPrefix:
+			value := f.values.list[ops[i].index]
+			if value == nil {
+				return dst, false
+			}
+			dst = append(dst, value...)
 		}
 	}
-	return dst
+	return dst, true
+}
+
+// made is what ops say of a record, in space; nil when it lacks a field.
+func (f *Form) made(ops []op, r *record.Record, at time.Time, space *frame.Space) []byte {
+	var whole bool
+	if f.scratch, whole = f.fill(f.scratch[:0], ops, r, at); !whole {
+		return nil
+	}
+	return space.Close(append(space.Open(len(f.scratch)), f.scratch...))
 }
 
 // label gives a record its headers. Those that say what became of it stay.
@@ -164,14 +220,22 @@ func (f *Form) label(k *kind, r *record.Record, at time.Time, space *frame.Space
 	if x.Stream != record.NoStream && len(marks) > 0 && marks[0].Key == record.HeaderStream {
 		marks = marks[1:]
 	}
+	if x.Key = k.same; k.key != nil {
+		x.Key = f.made(k.key, r, at, space)
+	}
 	if len(k.own) == 0 && len(marks) == 0 {
 		x.Headers = k.headers
 		return
 	}
-	x.Headers = append(append(space.Headers(len(k.headers)+len(marks)), k.headers...), marks...)
-	for i := range k.own {
-		o := &k.own[i]
-		f.scratch = f.fill(f.scratch[:0], o.value, r, at)
-		x.Headers[o.at].Value = space.Close(append(space.Open(len(f.scratch)), f.scratch...))
+	headers, own := space.Headers(len(k.headers)+len(marks)), k.own
+	for i, h := range k.headers {
+		if len(own) > 0 && own[0].at == i {
+			h.Value = f.made(own[0].value, r, at, space)
+			if own = own[1:]; h.Value == nil {
+				continue // a field that it names is missing
+			}
+		}
+		headers = append(headers, h)
 	}
+	x.Headers = append(headers, marks...)
 }

@@ -15,6 +15,8 @@ type origin struct {
 	labels map[string]string
 	kube   Kubernetes
 	isKube bool
+
+	extract *extractor
 }
 
 // get returns a field that is the same for all records; ok is false when they
@@ -45,33 +47,54 @@ func (o *origin) get(field string) (value string, ok bool) {
 	return value, value != ""
 }
 
+// prepare makes ops of a template. They are nil when text is all of it; ok is
+// false when it names what the records do not have.
+func (o *origin) prepare(parts []part) (ops []op, text []byte, ok bool) {
+	for _, p := range parts {
+		name, isField := strings.CutPrefix(p.field, fieldPrefix)
+		switch {
+		case p.field == "":
+			text = append(text, p.text...)
+		case p.field == moment, p.field == offset:
+			ops = append(ops, op{text: text, field: p.field})
+			text = nil
+		case isField:
+			ops = append(ops, op{text: text, field: fieldPrefix, index: o.extract.find(name)})
+			text = nil
+		default:
+			value, ok := o.get(p.field)
+			if !ok {
+				return nil, nil, false
+			}
+			text = append(text, value...)
+		}
+	}
+	if ops != nil {
+		return append(ops, op{text: text}), nil, true
+	}
+	return nil, text, true
+}
+
 // addHeaders adds those of which the records have all that they name.
 func (k *kind) addHeaders(list []header, of origin) {
-next:
 	for _, h := range list {
-		var ops []op
-		var text []byte
-		for _, p := range h.parts {
-			switch p.field {
-			case "":
-				text = append(text, p.text...)
-			case moment, offset:
-				ops = append(ops, op{text, p.field})
-				text = nil
-			default:
-				value, ok := of.get(p.field)
-				if !ok {
-					continue next
-				}
-				text = append(text, value...)
-			}
+		ops, text, ok := of.prepare(h.parts)
+		if !ok {
+			continue
 		}
 		if ops != nil {
-			k.own = append(k.own, ownHeader{at: len(k.headers), value: append(ops, op{text: text})})
+			k.own = append(k.own, ownHeader{at: len(k.headers), value: ops})
 		}
 		k.headers = append(k.headers, record.Header{Key: h.name, Value: text})
 	}
 	k.headers = slices.Clip(k.headers)
+}
+
+// addKey makes the records' key.
+func (k *kind) addKey(parts []part, of origin) {
+	if ops, text, ok := of.prepare(parts); ok {
+		k.key, k.same = ops, text
+	}
 }
 
 // addValue makes the JSON object of these fields, without those that the
@@ -89,11 +112,11 @@ func (k *kind) addValue(fields []string, of origin) {
 		switch name {
 		case message, offset:
 			put(name)
-			k.value = append(k.value, op{text, name})
+			k.value = append(k.value, op{text: text, field: name})
 			text = nil
 		case moment:
 			put(name)
-			k.value = append(k.value, op{append(text, '"'), name})
+			k.value = append(k.value, op{text: append(text, '"'), field: name})
 			text = []byte{'"'}
 		case labels:
 			if len(of.labels) > 0 {

@@ -106,7 +106,7 @@ func unwrapDocker(line []byte, s *stamps) (w wrapped, ok bool) {
 	}
 	if i := bytes.IndexByte(w.text, '\\'); i >= 0 {
 		w.escaped = true
-		if !escapesAreRight(w.text[i:]) {
+		if !EscapesAreRight(w.text[i:]) {
 			return w, false
 		}
 	}
@@ -180,7 +180,7 @@ func skipPairs(b []byte) (rest []byte, ok bool) {
 				return nil, false
 			}
 			var text []byte
-			if text, b, ok = untilQuote(b); !ok || !escapesAreRight(text) {
+			if text, b, ok = untilQuote(b); !ok || !EscapesAreRight(text) {
 				return nil, false
 			}
 		}
@@ -194,8 +194,8 @@ func skipPairs(b []byte) (rest []byte, ok bool) {
 	}
 }
 
-// escapesAreRight reports whether each backslash begins an escape of JSON.
-func escapesAreRight(text []byte) bool {
+// EscapesAreRight reports whether each backslash of a text begins an escape as in a JSON string.
+func EscapesAreRight(text []byte) bool {
 	for {
 		i := bytes.IndexByte(text, '\\')
 		if i < 0 {
@@ -239,10 +239,10 @@ func hex4(b []byte) (r rune, ok bool) {
 	return r, true
 }
 
-// appendUnescaped appends what a text stands for whose escapes are right. It
+// AppendUnescaped appends what a text stands for whose escapes are right. It
 // is not longer than the text. Halves of surrogate pairs become U+FFFD; bytes
 // that are no UTF-8 stay.
-func appendUnescaped(dst, text []byte) []byte {
+func AppendUnescaped(dst, text []byte) []byte {
 	for {
 		i := bytes.IndexByte(text, '\\')
 		if i < 0 {

@@ -39,7 +39,7 @@ func FuzzDocker(f *testing.F) {
 			require.NoError(t, json.Unmarshal(line, &want))
 			got := w.text
 			if w.escaped {
-				got = appendUnescaped(nil, w.text)
+				got = AppendUnescaped(nil, w.text)
 			}
 			require.LessOrEqual(t, len(got), len(w.text))
 			require.Equal(t, strings.TrimSuffix(want.Log, "\n"), letters(got))
@@ -54,7 +54,7 @@ func FuzzDocker(f *testing.F) {
 		require.NoError(t, err)
 		w, ok := Container.unwrap(written, &s)
 		require.True(t, ok, "%s", written)
-		require.Equal(t, letters([]byte(strings.TrimSuffix(text, "\n"))), string(appendUnescaped(nil, w.text)))
+		require.Equal(t, letters([]byte(strings.TrimSuffix(text, "\n"))), string(AppendUnescaped(nil, w.text)))
 	})
 }
 
@@ -199,7 +199,7 @@ func textOf(data []byte, stream string) string {
 			continue
 		}
 		if w.escaped {
-			w.text = appendUnescaped(nil, w.text)
+			w.text = AppendUnescaped(nil, w.text)
 		}
 		if !w.partial {
 			w.text = Bytes.trimCR(w.text)

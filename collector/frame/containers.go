@@ -270,7 +270,7 @@ func (c *containerCut) unescaped(w wrapped) []byte {
 	if !w.escaped {
 		return w.text
 	}
-	return c.space.Close(appendUnescaped(c.space.Open(len(w.text)), w.text))
+	return c.space.Close(AppendUnescaped(c.space.Open(len(w.text)), w.text))
 }
 
 // trimmed is the unescaped text without the \r that a terminal puts before the newline.
