@@ -91,3 +91,53 @@ func TestContainerLogsAreTheSameThroughTruncationsRotationsAndRestarts(t *testin
 		a.want("a.log", want[sent:]...)
 	})
 }
+
+func TestALineWhosePartsStandInTwoFilesIsJoinedAcrossTheRotation(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.write("a.log", cri("stdout", "F", "first")+cri("stdout", "P", "one, ")+cri("stderr", "F", "between"))
+		a := w.start(containers(300 * time.Millisecond))
+		a.want("a.log", "first")
+		w.rename("a.log", "a.log.1")
+		w.write("a.log", cri("stdout", "P", "two, ")+cri("stderr", "F", "also between")+cri("stdout", "F", "three")+cri("stdout", "F", "last"))
+		a.want("a.log", "first", "one, two, three", "between", "also between", "last")
+		a.settled()
+		require.Zero(t, testutil.ToFloat64(a.metrics.containers.WithLabelValues("web", "unfinished")))
+		held, _, _ := a.budget.now()
+		require.Zero(t, held)
+		a.stop()
+		a = w.start(containers(10 * time.Millisecond))
+		a.settled()
+		require.Zero(t, a.count(), "nothing comes again")
+		a.stop()
+
+		// The agent is stopped before the next file is there, and again before its rest is delivered.
+		w.write("a.log", cri("stdout", "P", "four, "))
+		a = w.start(containers(time.Hour))
+		a.settled()
+		a.stop()
+		w.rename("a.log", "a.log.2")
+		w.write("a.log", cri("stdout", "F", "five")+cri("stdout", "P", "six, "))
+		a = w.start(containers(100*time.Millisecond), acking(ackNever))
+		a.want("a.log", "four, five", "six, ")
+		a.stop()
+		a = w.start(containers(100 * time.Millisecond))
+		a.want("a.log", "four, five", "six, ")
+		a.settled()
+	})
+}
+
+func TestALineIsJoinedAcrossTheRotationOfAFileThatWasWrittenToWithoutARest(t *testing.T) {
+	w := newWorld(t, false)
+	w.write("a.log", cri("stdout", "P", "one, "))
+	a := w.start(containers(time.Second))
+	begun := time.Now()
+	rest := w.keepWriting("a.log") // the open part keeps what is written behind it waiting, and no moment is quiet
+	a.until("that has gone on for longer than a rotated file is waited for", func() bool { return time.Since(begun) > 1200*time.Millisecond })
+	rest()
+	w.rename("a.log", "a.log.1")
+	w.write("a.log", cri("stdout", "F", "two")+cri("stdout", "F", "last"))
+	path := w.path("a.log")
+	a.until("the last line", func() bool { l := a.lines(path); return len(l) > 0 && l[len(l)-1] == "last" })
+	require.Equal(t, "one, two", a.lines(path)[0])
+	a.settled()
+}

@@ -63,6 +63,7 @@ type stream struct {
 	failures     int             // tries in a row that failed
 	groupUntil   time.Time       // how long the open group of the first file keeps the next one waiting; zero: it does not
 	unpacking    *tail.File      // the compressed file that is read in a slot
+	rest         *tail.Rest      // what the last file ended with, for the next one; see readCurrent
 	unsent       []*record.Batch // read in a turn that was interrupted
 	awaited      bool            // the first look waits for it; guarded by the collector's mu
 }
@@ -195,6 +196,9 @@ func (s *stream) step(ctx context.Context) (busy bool, err error) {
 
 // readOn reads the path's files in their order, or opens the next.
 func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
+	if busy, err := s.passRest(ctx); busy || err != nil {
+		return busy, err
+	}
 	if len(s.queue) == 0 {
 		if !s.nextReady() && (s.searched || s.known == nil) {
 			return false, nil
@@ -224,7 +228,7 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 		if !s.beginUnpack(f) {
 			return false, ctx.Err()
 		}
-		sent, err := s.readFile(ctx, f)
+		sent, err := s.readCurrent(ctx, f)
 		if sent || err != nil {
 			return sent, err
 		}

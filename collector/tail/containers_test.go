@@ -329,3 +329,104 @@ func TestALineOfAGibibyteTakesABlockAndTheNextIsRight(t *testing.T) {
 	require.Less(t, d.budget.peak, 8<<20)
 	require.Zero(t, d.budget.held)
 }
+
+func TestALineWhosePartsStandInTwoFilesIsJoined(t *testing.T) {
+	containerLogs(t, func(t *testing.T, d *desk, data string, want []string) {
+		text := func(described []string) (list []string) { // without offsets, which differ
+			for _, s := range described {
+				_, s, _ = strings.Cut(s, " ")
+				list = append(list, s)
+			}
+			return list
+		}
+		dir := t.TempDir()
+		a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+		for at := 0; at < len(data); at += strings.IndexByte(data[at:], '\n') + 1 {
+			require.NoError(t, os.WriteFile(a, []byte(data[:at]), 0o600))
+			require.NoError(t, os.WriteFile(b, nil, 0o600))
+			first := d.open(t, a)
+			got := describeAll(t, first)
+			committed := first.Status().Committed
+			rest, err := first.TakeRest()
+			require.NoError(t, err)
+			next := d.open(t, b)
+			if rest != nil {
+				require.True(t, next.Follow(rest))
+				require.False(t, next.Follow(rest))
+			}
+			require.Empty(t, describeAll(t, next))
+			require.Equal(t, committed, first.Status().Committed)
+			write(t, b, data[at:at+20])
+			got = append(got, describeAll(t, next)...)
+			write(t, b, data[at+20:])
+			got = append(got, describeAll(t, next)...)
+			got = append(got, describeRest(t, next)...)
+			require.Equal(t, text(want), text(got), "rotated after %d bytes", at)
+			require.Equal(t, int64(at), first.Status().Committed)
+			require.Equal(t, int64(len(data)-at), next.Status().Committed)
+			require.True(t, first.Idle())
+			require.Zero(t, d.budget.held)
+			first.Close()
+			next.Close()
+		}
+	})
+}
+
+func TestTheRestOfAFileIsProvenByTheNextOneOrSentAsItIs(t *testing.T) {
+	d := containerDesk(t, 1<<20, false)
+	dir := t.TempDir()
+	part, end := "2026-03-01T08:00:01Z stdout P one, \n", "2026-03-01T08:00:01Z stdout F two\n"
+	open := func(name, text string) *File {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+		return d.open(t, filepath.Join(dir, name))
+	}
+	first, next := open("a", part+"half a li"), open("b", end)
+	require.Empty(t, readAll(t, first))
+	rest, err := first.TakeRest()
+	require.NoError(t, err)
+	require.True(t, next.Follow(rest))
+	b, err := next.Read(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []int64{-int64(len(part))}, []int64{b.Records[0].Offset})
+	require.Zero(t, first.Status().Committed, "the next file's batch is on its way")
+	require.Equal(t, []string{"one, two"}, take(b))
+	require.Equal(t, int64(len(part)), first.Status().Committed)
+	require.Equal(t, []string{"half a li"}, final(t, first))
+
+	first, next = open("c", part), open("d", end+part)
+	require.Empty(t, readAll(t, first))
+	require.Equal(t, []string{"two"}, readAll(t, next))
+	rest, err = first.TakeRest()
+	require.NoError(t, err)
+	require.False(t, next.Follow(rest), "it was read before")
+	b = rest.Unfinished()
+	require.Equal(t, "unfinished", string(b.Records[0].Extra.Headers[1].Value))
+	require.Equal(t, []string{"one, "}, take(b))
+	require.Equal(t, int64(len(part)), first.Status().Committed)
+	rest, err = first.TakeRest()
+	require.NoError(t, err)
+	require.Nil(t, rest)
+
+	// What the next file never says is not waited for, and a file that is given up lets go of it.
+	first, next = open("e", part), open("f", "")
+	require.Empty(t, readAll(t, first))
+	rest, err = first.TakeRest()
+	require.NoError(t, err)
+	require.True(t, next.Follow(rest))
+	require.Empty(t, readAll(t, next))
+	require.True(t, next.GroupOpen())
+	d.Quiet = 0
+	require.Equal(t, []string{"one, "}, readAll(t, next))
+	require.True(t, first.Idle())
+	d.Quiet = time.Hour
+
+	first, next = open("g", part), open("h", "")
+	require.Empty(t, readAll(t, first))
+	rest, err = first.TakeRest()
+	require.NoError(t, err)
+	require.True(t, next.Follow(rest))
+	require.Equal(t, int64(len(part)), next.GiveUp())
+	require.True(t, first.Idle())
+	_, err = next.Read(t.Context())
+	require.NoError(t, err)
+}

@@ -98,7 +98,9 @@ type File struct {
 
 	wrapped  *frame.Containers // nil: the file's lines are not wrapped
 	form     *envelope.Form    // nil: see Deps.Envelope
+	rest     *Rest             // what stands before the file's beginning, until that is read
 	grouping bool              // whole lines stand in [off, scan) that wait for what comes behind them
+	keep     bool              // see KeepGroup
 	ending   bool              // they are to wait no longer
 	grown    time.Time         // when grouping was last found to be longer, and before when it was found
 
@@ -275,7 +277,7 @@ func (f *File) Birth() int64 { return f.birth }
 // SeekTo makes off both the read and the committed offset. Only before the
 // first Read, or after Reset.
 func (f *File) SeekTo(off int64) {
-	f.off, f.scan, f.full, f.grouping = off, off, false, false
+	f.off, f.scan, f.full, f.grouping = off, off, false, f.rest != nil
 	f.loadGuard()
 	f.mu.Lock()
 	f.tracker = checkpoint.NewTracker(off)
@@ -344,6 +346,11 @@ func (f *File) GiveUp() (bytes int64) {
 	defer f.mu.Unlock()
 	f.stale, f.full, f.given = false, false, true
 	f.size, f.scan, f.grouping = f.off, f.off, false
+	if r := f.rest; r != nil {
+		f.rest = nil
+		size += int64(r.n)
+		defer r.blk.Done()
+	}
 	return max(size-f.off, 0)
 }
 

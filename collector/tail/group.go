@@ -12,18 +12,19 @@ import (
 // newline is: the read offset stays before it, and it is read again with what
 // has come behind it. That nothing comes for a while is what ends it.
 
-// cut makes records of a block that stands at the read offset.
-func (f *File) cut(lines frame.Lines, dst []record.Record, block []byte, space *frame.Space) (recs []record.Record, used int, counts frame.Counts) {
+// cut makes records of a block that stands at an offset: the read offset, or
+// before it by a rest.
+func (f *File) cut(lines frame.Lines, dst []record.Record, block []byte, at int64, space *frame.Space) (recs []record.Record, used int, counts frame.Counts) {
 	if f.deps.Groups == nil && f.wrapped == nil {
-		return lines.Append(dst, block, f.off, maxRecords)
+		return lines.Append(dst, block, at, maxRecords)
 	}
 	var open bool
-	end := f.off + int64(len(block))
+	end := at + int64(len(block))
 	final := f.ending && end == f.scan // what has come in between may belong to it
 	if f.wrapped != nil {
-		recs, used, open, counts = lines.AppendContainers(f.wrapped, dst, block, f.off, maxRecords, final, latestStamp(), space)
+		recs, used, open, counts = lines.AppendContainers(f.wrapped, dst, block, at, maxRecords, final, latestStamp(), space)
 	} else {
-		recs, used, open, counts = lines.AppendGroups(f.deps.Groups, dst, block, f.off, maxRecords, final)
+		recs, used, open, counts = lines.AppendGroups(f.deps.Groups, dst, block, at, maxRecords, final)
 	}
 	if open && (!f.grouping || used > 0 || end > f.scan) {
 		f.grown = time.Now()
@@ -67,6 +68,10 @@ func (f *File) GroupDue() time.Duration {
 	}
 	return f.deps.Quiet - time.Since(f.grown)
 }
+
+// KeepGroup makes Read leave an open group where it is, also when it is due.
+// Only the reader may say so.
+func (f *File) KeepGroup(keep bool) { f.keep = keep }
 
 // endGroup returns the lines that have waited as the last record for now; nil
 // when more has come.

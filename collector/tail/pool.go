@@ -57,6 +57,7 @@ type block struct {
 	pool    *Pool
 	file    *File
 	tracker *checkpoint.Tracker
+	before  *block // of the rest that its first record begins in; nil: none
 }
 
 func (p *Pool) get(n int) *block {
@@ -68,7 +69,7 @@ func (p *Pool) get(n int) *block {
 }
 
 func (p *Pool) put(b *block) {
-	b.file, b.tracker = nil, nil
+	b.file, b.tracker, b.before = nil, nil, nil
 	b.Source = nil
 	b.space.Reset(3 * len(b.data)) // a block of lines in envelopes is larger than the block
 	clear(b.Records)
@@ -83,6 +84,9 @@ func (b *block) BatchDone(_ *record.Batch, token uint64) {
 	f, tracker, size, raw := b.file, b.tracker, b.Size, int(b.End-b.Start)
 	f.deps.Acked(&b.Batch)
 	moved := tracker.Resolve(token)
+	if b.before != nil {
+		b.before.Done()
+	}
 	b.pool.put(b)
 	f.deps.Budget.Release(size)
 	if moved {

@@ -21,7 +21,7 @@ import (
 func (f *File) Read(ctx context.Context) (*record.Batch, error) {
 	for {
 		want, err := f.blockSize()
-		if err == nil && want == 0 && f.grouping && f.GroupDue() <= 0 {
+		if err == nil && want == 0 && f.grouping && !f.keep && f.GroupDue() <= 0 {
 			return f.endGroup(ctx)
 		}
 		if err != nil || want == 0 {
@@ -65,6 +65,9 @@ func (f *File) blockSize() (int, error) {
 // readBlock reads one block at the read offset. again asks for another try
 // with a larger block: the line is longer than this one.
 func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again bool, err error) {
+	if f.rest != nil {
+		return f.readFollowing(ctx, want)
+	}
 	guard := len(f.guard)
 	if want += guard; want-guard <= BlockBytes {
 		want = min(want, BlockBytes)
@@ -100,7 +103,7 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 		f.drop(blk, want)
 		return nil, false, err
 	}
-	recs, used, counts := f.cut(lines, blk.Records[:0], blk.data[guard:guard+n], &blk.space)
+	recs, used, counts := f.cut(lines, blk.Records[:0], blk.data[guard:guard+n], f.off, &blk.space)
 	blk.Records = recs
 	f.count(counts)
 	f.shape(blk, lines.Unit)
@@ -280,6 +283,18 @@ func (f *File) shape(blk *block, unit frame.Unit) {
 	f.deps.Shaped(counts)
 }
 
+// dress gives records what they are to carry.
+func (f *File) dress(blk *block, read time.Time) {
+	if f.form != nil {
+		f.form.Apply(blk.Records, read, &blk.space)
+	}
+}
+
+// extraOf is what a block takes beside its bytes.
+func (f *File) extraOf(blk *block) int {
+	return len(blk.Records)*(recordBytes+f.deps.RecordOverhead) + blk.space.Held()
+}
+
 func (f *File) drop(blk *block, acquired int) {
 	f.deps.Pool.put(blk)
 	f.deps.Budget.Release(acquired)
@@ -288,10 +303,8 @@ func (f *File) drop(blk *block, acquired int) {
 // emit arms the batch that covers [start, f.off).
 func (f *File) emit(blk *block, start int64, acquired int) *record.Batch {
 	now := time.Now()
-	if f.form != nil {
-		f.form.Apply(blk.Records, now, &blk.space)
-	}
-	extra := len(blk.Records)*(recordBytes+f.deps.RecordOverhead) + blk.space.Held()
+	f.dress(blk, now)
+	extra := f.extraOf(blk)
 	f.deps.Budget.Charge(extra)
 	f.noteEnd()
 	blk.file = f

@@ -1,6 +1,9 @@
 package faults
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
 var crashScenarios = []scenario{
 	{"kill-5-times", true, func(w *world) {
@@ -43,10 +46,11 @@ var crashScenarios = []scenario{
 }
 
 // containerLog writes the log of a container, in parts of lines and of both
-// streams, rotates it, and ends the agent again and again.
+// streams, rotates it, in the midst of lines too, and ends the agent again and again.
 func containerLog(w *world, end func()) {
 	l := w.log("0.log")
-	l.Wrap = asContainers
+	var runtime containerd
+	l.Wrap = runtime.wrap
 	w.task = "format: cri"
 	written := writeSteadily(l, 40_000)
 	w.start()
@@ -58,34 +62,41 @@ func containerLog(w *world, end func()) {
 	<-written.done
 	for range 3 {
 		w.rename(l)
-		l.Write(5000)
+		l.Write(5001)
 		end()
 		w.rename(l)
-		l.Write(1000)
+		l.Write(1001)
 		w.start()
 	}
+	runtime.last = true
+	l.Write(1)
 	w.heal()
 }
 
-// asContainers wraps lines as containerd does that reads both streams: every
+// containerd wraps lines as a runtime does that reads both streams: every
 // second line goes to stderr, between the two parts of the one before.
-func asContainers(lines []byte) []byte {
-	const out, err = "2026-03-01T08:00:01.123456789Z stdout ", "2026-03-01T08:00:01.123456789Z stderr "
+type containerd struct {
+	rest []byte // of the line on stdout
+	last bool   // the lines that come are the last
+}
+
+func (c *containerd) wrap(lines []byte) []byte {
+	stamp := time.Now().UTC().Format(time.RFC3339Nano) + " " // a topic forgets what is stamped long ago
 	var b []byte
-	var rest []byte
-	for i, line := range bytes.SplitAfter(bytes.TrimSuffix(lines, []byte("\n")), []byte("\n")) {
-		line = bytes.TrimSuffix(line, []byte("\n"))
-		if i%2 == 0 {
-			b = append(append(append(b, out+"P "...), line[:len(line)/2]...), '\n')
-			rest = line[len(line)/2:]
+	put := func(head string, text []byte) { b = append(append(append(b, stamp+head...), text...), '\n') }
+	for _, line := range bytes.Split(bytes.TrimSuffix(lines, []byte("\n")), []byte("\n")) {
+		if c.rest == nil {
+			put("stdout P ", line[:len(line)/2])
+			c.rest = bytes.Clone(line[len(line)/2:])
 			continue
 		}
-		b = append(append(append(b, err+"F "...), line...), '\n')
-		b = append(append(append(b, out+"F "...), rest...), '\n')
-		rest = nil
+		put("stderr F ", line)
+		put("stdout F ", c.rest)
+		c.rest = nil
 	}
-	if rest != nil {
-		b = append(append(append(b, out+"F "...), rest...), '\n')
+	if c.last && c.rest != nil {
+		put("stdout F ", c.rest)
+		c.rest = nil
 	}
 	return b
 }
