@@ -30,11 +30,11 @@ type candidate struct {
 func (s *stream) copiesOf(was checkpoint.State, f *tail.File, resume func(*tail.File)) ([]*tail.File, error) {
 	s.cutAt = s.c.moment()
 	s.truncates.Store(true)
-	stays, err := s.leadsTo(f)
+	list, err := s.candidates(f, &was)
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.candidates(f, &was)
+	stays, err := s.staysWith(f, list)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +80,10 @@ func (s *stream) unseenCopies(f *tail.File, at moment) ([]*tail.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	stays, err := s.staysWith(f, list)
+	if err != nil {
+		return nil, err
+	}
 	var files []*tail.File
 	for _, c := range list {
 		made := c.born
@@ -89,7 +93,7 @@ func (s *stream) unseenCopies(f *tail.File, at moment) ([]*tail.File, error) {
 		unseen := made > since && (!s.c.ahead(made) || s.c.ahead(at.wall) && made > at.wall) && // else before the clock was set back
 			isNumbered(filepath.Base(s.path), filepath.Base(c.path)) &&
 			c.Head().Len > 0 && !c.begins
-		if !unseen || !s.c.own(c.ID(), s) {
+		if !stays || !unseen || !s.c.own(c.ID(), s) {
 			c.Close()
 			continue
 		}
@@ -108,6 +112,18 @@ func (s *stream) leadsTo(f *tail.File) (bool, error) {
 		return false, nil
 	}
 	return err == nil && g.id == f.ID(), err
+}
+
+// staysWith is leadsTo after the siblings of f were looked at: before, f might
+// still have been renamed, and one of them be made of what stands in it now.
+func (s *stream) staysWith(f *tail.File, list []candidate) (bool, error) {
+	stays, err := s.leadsTo(f)
+	if err != nil {
+		for _, c := range list {
+			c.Close()
+		}
+	}
+	return stays, err
 }
 
 // adopt makes a copy a part of the stream.
@@ -227,7 +243,7 @@ func (s *stream) candidate(p string, n names, packed bool, f *tail.File, was *ch
 		}
 	}
 	g, err := s.c.statGeneration(p)
-	v.saw(p, g.id)
+	v.saw(p, g)
 	if err != nil || g.id == f.ID() || !s.c.ownable(g.id) {
 		return c, err
 	}
@@ -271,7 +287,7 @@ func (s *stream) openCandidate(g generation) (f *tail.File, err error) {
 	} else {
 		read = stored && f.Resume(st)
 	}
-	if err = f.Unsure(); err == nil && f.ID() != g.id {
+	if err = f.Unsure(); err == nil && !g.is(f) {
 		err = tail.ErrOther
 	}
 	if err != nil || read {

@@ -274,3 +274,36 @@ func TestATruncationThatFollowsAnotherBeforeTheNextReadIsNoticed(t *testing.T) {
 		a.want("a.log", want...)
 	})
 }
+
+// What stands in archives is then what was read of the file itself, or of the next ones.
+func TestAFileThatIsTruncatedAndRotatedAtOnceLeavesNoCopiesToLookFor(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		text, want := lines("x", 0, 100)
+		w.write("a.log", text)
+		a := w.start()
+		a.want("a.log", want...)
+		a.settled()
+		for n := range 3 {
+			a.c.mu.Lock() // nothing is looked at in between
+			if n == 0 {
+				require.NoError(t, os.Truncate(w.path("a.log"), 0))
+			}
+			text, more := lines("y", n*1000, n*1000+100)
+			want = append(want, more...)
+			w.write("a.log", text)
+			tickOver(t, w)
+			w.shift("a.log", n)
+			w.rotateCreate("a.log", "a.log.1")
+			w.compress("a.log.1", ".gz")
+			a.c.mu.Unlock()
+			text, more = lines("z", n*1000, n*1000+100)
+			want = append(want, more...)
+			w.write("a.log", text)
+			a.want("a.log", want...)
+			a.settled()
+		}
+		require.Equal(t, len(want), a.count())
+		a.stop()
+		nothingNew(t, w)
+	})
+}

@@ -38,6 +38,13 @@ type generation struct {
 	of     checkpoint.FileID // of a compressed one: the known file that it was made of
 }
 
+// is reports whether an opened file is the one that was looked at: not another
+// one that uses its inode again.
+func (g generation) is(f *tail.File) bool { return f.ID() == g.id && f.Birth() == g.birth }
+
+// same reports whether two looks met the same file.
+func (g generation) same(other generation) bool { return g.id == other.id && g.birth == other.birth }
+
 // openGenerations opens every file of the path that is still to be read,
 // oldest first; hasCurrent says whether the last one stands under the path
 // itself. known holds the generations that were collected before: nil for
@@ -80,7 +87,7 @@ func (s *stream) tryGenerations(known map[checkpoint.FileID]checkpoint.State) (f
 		if err != nil {
 			return files, false, s.c.orMoved(g, err)
 		}
-		if f.ID() != g.id {
+		if !g.is(f) {
 			f.Close()
 			return files, false, tail.ErrOther
 		}
@@ -140,7 +147,7 @@ func (s *stream) openGeneration(g generation) (*tail.File, error) {
 // is looked at again, if it does not stand under its name any more.
 func (c *Collector) orMoved(g generation, err error) error {
 	now, lookErr := c.statGeneration(g.path)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(lookErr, os.ErrNotExist) || (lookErr == nil && now.id != g.id) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(lookErr, os.ErrNotExist) || (lookErr == nil && !now.same(g)) {
 		return tail.ErrOther
 	}
 	return err
@@ -207,7 +214,7 @@ func (s *stream) newSearch(known map[checkpoint.FileID]checkpoint.State, current
 		sight: newSight(),
 	}
 	if hasCurrent {
-		q.sight.saw(s.path, current.id)
+		q.sight.saw(s.path, current)
 	}
 	for id, st := range known {
 		q.last = max(q.last, cmp.Or(st.Since, st.Birth))
@@ -286,7 +293,7 @@ func (q *search) plain(paths []string, siblings bool) error {
 			return err
 		}
 		if siblings {
-			q.sight.saw(p, g.id)
+			q.sight.saw(p, g)
 		}
 		inTime := g.born >= q.last && (!q.hasCurrent || g.born <= q.current.born)
 		g.doubt = !inTime && (q.stepped || q.s.c.ahead(g.born))
@@ -344,7 +351,7 @@ func (q *search) packed(n names) (list []generation, err error) {
 		if err != nil {
 			return nil, err
 		}
-		q.sight.saw(p, g.id)
+		q.sight.saw(p, g)
 		g.doubt = g.ended() < floor && q.stepped
 		if ok && (g.ended() >= floor || g.doubt) && q.s.c.ownable(g.id) {
 			g.packed = true

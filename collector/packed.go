@@ -158,7 +158,7 @@ func (q *search) judge(list []generation) error {
 		if f == nil {
 			continue
 		}
-		if err = tail.ErrOther; f.ID() == g.id { // else renamed since: look again
+		if err = tail.ErrOther; g.is(f) { // else renamed since: look again
 			err = q.recognise(f, g)
 		}
 		f.Close()

@@ -3,6 +3,7 @@ package collector
 import (
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -297,13 +298,32 @@ func TestAPathThatCameAndWentWhileTheAgentWasStoppedIsRead(t *testing.T) {
 // reusedFS gives a file the identity that another one had before it.
 type reusedFS struct {
 	*faultFS
+	w *world
+
+	mu  sync.Mutex
 	now map[checkpoint.FileID]checkpoint.FileID
+}
+
+func newReusedFS(w *world) *reusedFS {
+	return &reusedFS{faultFS: newFaultFS(nil), w: w, now: map[checkpoint.FileID]checkpoint.FileID{}}
+}
+
+// use gives one file the inode, and takes it from the one that had it.
+func (f *reusedFS) use(name string) {
+	info, err := tail.Look(f.w.path(name))
+	require.NoError(f.w.t, err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.now)
+	f.now[info.ID] = checkpoint.FileID{Dev: 1, Ino: 7}
 }
 
 func (f *reusedFS) Look(path string) (tail.Info, error) { return f.reused(f.faultFS.Look(path)) }
 func (f *reusedFS) Inspect(fd int) (tail.Info, error)   { return f.reused(f.faultFS.Inspect(fd)) }
 
 func (f *reusedFS) reused(info tail.Info, err error) (tail.Info, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if id, ok := f.now[info.ID]; ok {
 		info.ID = id
 	}
@@ -316,18 +336,11 @@ func TestAnInodeThatAnotherPathUsesAgainHidesNothingThatIsUnread(t *testing.T) {
 			w := newWorld(t, true)
 			require.NoError(t, os.Mkdir(w.path("b"), 0o700))
 			w.cfg.Paths = append(w.cfg.Paths, w.path("b/*.log"))
-			fs := &reusedFS{newFaultFS(nil), map[checkpoint.FileID]checkpoint.FileID{}}
+			fs := newReusedFS(w)
 			w.fs = fs
-			inode := checkpoint.FileID{Dev: 1, Ino: 7}
-			use := func(name string) {
-				info, err := tail.Look(w.path(name))
-				require.NoError(t, err)
-				clear(fs.now)
-				fs.now[info.ID] = inode
-			}
 			w.write("a.log", "1\n")
 			w.write("b/b.log", "other 1\n")
-			use("a.log")
+			fs.use("a.log")
 			a := w.start(quick)
 			a.want("a.log", "1")
 			a.want("b/b.log", "other 1")
@@ -339,10 +352,10 @@ func TestAnInodeThatAnotherPathUsesAgainHidesNothingThatIsUnread(t *testing.T) {
 			tickOver(t, w)
 			w.rename("b/b.log", "b/b.log.1")
 			w.write("b/b.log", "other 3\n")
-			use("b/b.log")
+			fs.use("b/b.log")
 			if what == "an archive" {
 				w.compress("b/b.log.1", ".gz")
-				use("b/b.log.1.gz")
+				fs.use("b/b.log.1.gz")
 			}
 			w.rename("a.log", "a.log.1")
 			w.compress("a.log.1", ".gz")
@@ -360,4 +373,35 @@ func TestAnInodeThatAnotherPathUsesAgainHidesNothingThatIsUnread(t *testing.T) {
 			nothingNew(t, w, quick)
 		})
 	}
+}
+
+func TestAFileThatIsRotatedWhileItIsOpenedIsNotTakenForTheNextOneOnItsInode(t *testing.T) {
+	w := newWorld(t, true)
+	fs := newReusedFS(w)
+	w.fs = fs
+	w.write("a.log", "1\n")
+	a := w.start(quick)
+	a.want("a.log", "1")
+	a.settled()
+	a.stop()
+	tickOver(t, w)
+	w.rotateCreate("a.log", "a.log.1")
+	w.write("a.log", "2\n")
+	fs.use("a.log")
+	fs.set(func(op operation) error {
+		if op.name == "open" && op.path == w.path("a.log") {
+			fs.heal()
+			tickOver(t, w)
+			w.rename("a.log.1", "a.log.2")
+			w.rotateCreate("a.log", "a.log.1")
+			w.write("a.log", "3\n")
+			fs.use("a.log")
+		}
+		return nil
+	})
+	a = w.start(quick)
+	a.want("a.log", "2", "3")
+	a.settled()
+	a.stop()
+	nothingNew(t, w, quick)
 }

@@ -62,6 +62,9 @@ func (s *stream) drain(ctx context.Context, f *tail.File) error {
 // rotateOut moves the first file of the queue to the late ones.
 func (s *stream) rotateOut(f *tail.File) {
 	s.endUnpack()
+	if s.current && len(s.queue) == 1 {
+		s.cutAt = moment{} // the next file is another one
+	}
 	s.queue = s.queue[1:]
 	s.current = s.current && len(s.queue) > 0
 	s.late = append(s.late, lateFile{f, time.Now()})
@@ -129,7 +132,7 @@ func (s *stream) reopenFailed(f *tail.File, err error) (bool, error) {
 	s.c.deps.Deleted.release(s, f.ID())
 	s.c.disown(f.ID())
 	s.c.metrics.rotations.WithLabelValues("rename").Inc()
-	s.opened = false
+	s.opened, s.cutAt = false, moment{}
 	s.setQueue(nil, false)
 	err = s.open()
 	return err == nil, err

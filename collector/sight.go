@@ -13,13 +13,13 @@ import (
 // when they were listed. What took its place is met twice then, unless it is new.
 type sight struct {
 	lists  []func() (names, error)
-	seen   map[string]checkpoint.FileID // by path; nothing: passed over
-	ids    map[checkpoint.FileID]bool   // those in seen
-	moving bool                         // some file was met twice
+	seen   map[string]generation      // by path; no identity: passed over
+	ids    map[checkpoint.FileID]bool // those in seen
+	moving bool                       // some file was met twice
 }
 
 func newSight() sight {
-	return sight{seen: map[string]checkpoint.FileID{}, ids: map[checkpoint.FileID]bool{}}
+	return sight{seen: map[string]generation{}, ids: map[checkpoint.FileID]bool{}}
 }
 
 // list lists siblings that are about to be looked at.
@@ -32,11 +32,11 @@ func (v *sight) list(list func() (names, error)) (names, error) {
 }
 
 // saw notes what stood under a name.
-func (v *sight) saw(path string, id checkpoint.FileID) {
-	v.seen[path] = id
-	if id != (checkpoint.FileID{}) {
-		v.moving = v.moving || v.ids[id]
-		v.ids[id] = true
+func (v *sight) saw(path string, g generation) {
+	v.seen[path] = g
+	if g.id != (checkpoint.FileID{}) {
+		v.moving = v.moving || v.ids[g.id]
+		v.ids[g.id] = true
 	}
 }
 
@@ -45,7 +45,7 @@ func (v *sight) sawTwin(path string, n names) {
 	plain, _ := unpackedName(path)
 	_, looked := v.seen[plain]
 	v.moving = v.moving || !looked && !n.plain(plain)
-	v.saw(path, checkpoint.FileID{})
+	v.saw(path, generation{})
 }
 
 // verify lists the siblings again. An error, so that all is looked at again, says that
@@ -66,7 +66,7 @@ func (s *stream) verify(v sight) error {
 				return tail.ErrOther
 			}
 			missing--
-			if was == (checkpoint.FileID{}) {
+			if was.id == (checkpoint.FileID{}) {
 				continue
 			}
 			g, err := s.c.statGeneration(p)
@@ -74,7 +74,7 @@ func (s *stream) verify(v sight) error {
 				if err = s.doWithout(p, err); err != nil {
 					return err
 				}
-			} else if g.id != was {
+			} else if !g.same(was) {
 				return tail.ErrOther
 			}
 		}
