@@ -58,6 +58,10 @@ func (d *Deleted) Bytes() int64 {
 // files that were deleted first are taken from all who read them.
 func (d *Deleted) hold(s *stream, f *tail.File, size int64) {
 	d.mu.Lock()
+	if !f.IsOpen() { // it was released since it was looked at, and must not count again
+		d.mu.Unlock()
+		return
+	}
 	df := d.files[f.ID()]
 	if df == nil {
 		df = &deletedFile{order: d.next, readers: map[*stream]*tail.File{}}

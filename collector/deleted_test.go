@@ -59,6 +59,24 @@ func TestDeletedFilesBeyondTheirBoundAreLetGoOldestFirstAndCounted(t *testing.T)
 	require.Zero(t, held)
 }
 
+func TestAFileThatIsReleasedWhileDeletedFilesAreCountedDoesNotCount(t *testing.T) {
+	w := newWorld(t, false)
+	w.cfg.RotateWait = time.Millisecond
+	w.deleted = 1
+	w.write("a.log", "1\n")
+	a := w.start()
+	a.want("a.log", "1")
+	a.c.mu.Lock()
+	s := a.c.streams[w.path("a.log")]
+	a.c.mu.Unlock()
+	f := s.files()[0]
+	w.remove("a.log")
+	a.until("it is released", func() bool { return len(a.c.Files()) == 0 })
+	a.c.deps.Deleted.hold(s, f, 100) // as it was looked at before
+	require.Zero(t, a.c.deps.Deleted.Bytes())
+	a.stop()
+}
+
 func TestDeletedFilesWithinTheirBoundAreReadToTheirEnd(t *testing.T) {
 	w := newWorld(t, false)
 	gate := make(chan struct{})
