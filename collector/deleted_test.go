@@ -62,7 +62,7 @@ func TestDeletedFilesBeyondTheirBoundAreLetGoOldestFirstAndCounted(t *testing.T)
 func TestAFileThatIsReleasedWhileDeletedFilesAreCountedDoesNotCount(t *testing.T) {
 	w := newWorld(t, false)
 	w.cfg.RotateWait = time.Millisecond
-	w.deleted = 1
+	w.deleted = 1000
 	w.write("a.log", "1\n")
 	a := w.start()
 	a.want("a.log", "1")
