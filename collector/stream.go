@@ -328,7 +328,9 @@ func (s *stream) take(f *tail.File, g generation, isCurrent, pathKnown bool) (ta
 			return false, nil, err
 		}
 	}
-	s.setAside(f.ID(), f.Birth())
+	if stored {
+		s.setAside(f.ID(), f.Birth())
+	}
 	f.Mark()
 	if !stored { // a kill from now on must not make it a file that was never seen
 		s.c.deps.Store.FlushSoon()
