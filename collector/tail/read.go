@@ -240,8 +240,24 @@ func (f *File) Final(ctx context.Context) (*record.Batch, error) {
 	return f.one(size, size)
 }
 
-// one emits the single line [f.off, lineEnd) and goes on at next. Its bytes
-// are charged without waiting: the caller may hold a part of the budget.
+// chargedBlock reads the want bytes that come next. They are charged, as size,
+// without waiting: the caller may hold a part of the budget that others wait for.
+func (f *File) chargedBlock(want int) (blk *block, size int, err error) {
+	size = classSize(want)
+	f.deps.Budget.Charge(size)
+	blk = f.deps.Pool.get(want)
+	n, err := f.preadFull(blk.data[:want], f.off)
+	if err == nil && n < want {
+		err = ErrTruncated
+	}
+	if err != nil {
+		f.drop(blk, size)
+		return nil, 0, fmt.Errorf("read %s at offset %d: %w", f.path, f.off, err)
+	}
+	return blk, size, nil
+}
+
+// one emits the single line [f.off, lineEnd) and goes on at next.
 func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
 	length := int(lineEnd - f.off)
 	want := min(length, f.deps.Frame.MaxBytes+newlineBytes/2)
@@ -252,16 +268,9 @@ func (f *File) one(lineEnd, next int64) (*record.Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	size := classSize(want)
-	f.deps.Budget.Charge(size)
-	blk := f.deps.Pool.get(want)
-	n, err := f.preadFull(blk.data[:want], f.off)
-	if err == nil && n < want {
-		err = ErrTruncated
-	}
+	blk, size, err := f.chargedBlock(want)
 	if err != nil {
-		f.drop(blk, size)
-		return nil, fmt.Errorf("read %s at offset %d: %w", f.path, f.off, err)
+		return nil, err
 	}
 	recs, counts := f.cutOne(lines, blk.Records[:0], blk.data[:want], length, &blk.space)
 	blk.Records = recs

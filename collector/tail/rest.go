@@ -31,18 +31,12 @@ func (f *File) TakeRest() (*Rest, error) {
 		return nil, nil
 	}
 	want := int(f.scan - f.off)
-	size := classSize(want)
-	f.deps.Budget.Charge(size) // without waiting: others may wait for what the caller holds
-	blk := f.deps.Pool.get(want)
-	n, err := f.preadFull(blk.data[:want], f.off)
-	if err == nil && n < want {
-		err = ErrTruncated
-	}
+	blk, size, err := f.chargedBlock(want)
 	if err != nil {
-		f.drop(blk, size)
-		return nil, fmt.Errorf("read %s at offset %d: %w", f.path, f.off, err)
+		return nil, err
 	}
-	if n = f.deps.Frame.Unit.LastNewline(blk.data[:n], f.off); n <= 0 {
+	n := f.deps.Frame.Unit.LastNewline(blk.data[:want], f.off)
+	if n <= 0 {
 		f.drop(blk, size)
 		return nil, nil
 	}
