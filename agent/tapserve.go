@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"logferry/agent/task"
+	"logferry/internal/record"
 )
 
 const (
@@ -125,12 +126,12 @@ func (r tapRecord) event(t *task.Task) TapEvent {
 			key = []byte(r.source.Path)
 		}
 	}
-	e.Key, e.KeyBase64 = textOrBytes(key)
-	e.Value, e.ValueBase64 = textOrBytes(r.value)
+	e.Key, e.KeyBase64 = record.TextOrBytes(key)
+	e.Value, e.ValueBase64 = record.TextOrBytes(r.value)
 	if len(r.value) < r.size { // it may have been cut within a letter
 		for i := len(r.value); e.Value == nil && i > 0 && i > len(r.value)-utf8.UTFMax; i-- {
 			if utf8.Valid(r.value[:i]) {
-				e.Value, e.ValueBase64 = textOrBytes(r.value[:i])
+				e.Value, e.ValueBase64 = record.TextOrBytes(r.value[:i])
 			}
 		}
 	}
@@ -141,17 +142,6 @@ func (r tapRecord) event(t *task.Task) TapEvent {
 		e.Headers[h.Key] = string(h.Value)
 	}
 	return e
-}
-
-func textOrBytes(b []byte) (*string, []byte) {
-	if b == nil {
-		return nil, nil
-	}
-	if utf8.Valid(b) {
-		s := string(b)
-		return &s, nil
-	}
-	return nil, b
 }
 
 // localOnly refuses whoever is not on this host, whatever http.listen says:

@@ -6,7 +6,8 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"logferry/internal/record"
 )
 
 // Formats are the names that Printer takes.
@@ -59,8 +60,8 @@ type jsonMessage struct {
 
 func document(m Message) jsonMessage {
 	doc := jsonMessage{Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Time: m.Time.UTC()}
-	doc.Key, doc.KeyBase64 = textOrBytes(m.Key)
-	doc.Value, doc.ValueBase64 = textOrBytes(m.Value)
+	doc.Key, doc.KeyBase64 = record.TextOrBytes(m.Key)
+	doc.Value, doc.ValueBase64 = record.TextOrBytes(m.Value)
 	if len(m.Headers) > 0 {
 		doc.Headers = make(map[string]string, len(m.Headers))
 		for _, h := range m.Headers {
@@ -68,15 +69,4 @@ func document(m Message) jsonMessage {
 		}
 	}
 	return doc
-}
-
-func textOrBytes(b []byte) (*string, []byte) {
-	if b == nil {
-		return nil, nil
-	}
-	if utf8.Valid(b) {
-		s := string(b)
-		return &s, nil
-	}
-	return nil, b
 }
