@@ -14,16 +14,8 @@ type Acked struct {
 // Acked returns what was acknowledged since the start, by task.
 func (m *Metrics) Acked() map[string]Acked {
 	out := map[string]Acked{}
-	each(m.ackedRecords, func(task string, n uint64) {
-		a := out[task]
-		a.Records += n
-		out[task] = a
-	})
-	each(m.ackedBytes, func(task string, n uint64) {
-		a := out[task]
-		a.Bytes += n
-		out[task] = a
-	})
+	tally(m.ackedRecords, out, func(a *Acked) *uint64 { return &a.Records })
+	tally(m.ackedBytes, out, func(a *Acked) *uint64 { return &a.Bytes })
 	return out
 }
 
@@ -40,17 +32,18 @@ func (m *Metrics) Produced() map[string]Produced {
 	for task, a := range m.Acked() {
 		out[task] = Produced{Acked: a}
 	}
-	each(m.errors, func(task string, n uint64) {
-		p := out[task]
-		p.Errors += n
-		out[task] = p
-	})
-	each(m.deadLetters, func(task string, n uint64) {
-		p := out[task]
-		p.DeadLetters += n
-		out[task] = p
-	})
+	tally(m.errors, out, func(p *Produced) *uint64 { return &p.Errors })
+	tally(m.deadLetters, out, func(p *Produced) *uint64 { return &p.DeadLetters })
 	return out
+}
+
+// tally adds the counters of all tasks to what a field of out is by then.
+func tally[T any](v *prometheus.CounterVec, out map[string]T, field func(*T) *uint64) {
+	each(v, func(task string, n uint64) {
+		t := out[task]
+		*field(&t) += n
+		out[task] = t
+	})
 }
 
 // each visits the counters of all tasks.
