@@ -2,7 +2,6 @@ package collector
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -59,36 +58,10 @@ func TestAPartWhoseRestNeverComesIsSentAfterItsTimeAndCounted(t *testing.T) {
 }
 
 func TestContainerLogsAreTheSameThroughTruncationsRotationsAndRestarts(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
-		var want []string
-		next := func(n int) string {
-			var b strings.Builder
-			for range n {
-				out, err := fmt.Sprintf("out %d one, two", len(want)), fmt.Sprintf("err %d", len(want))
-				want = append(want, out, err)
-				b.WriteString(cri("stdout", "P", out[:len(out)-5]) + cri("stderr", "F", err) + cri("stdout", "F", out[len(out)-5:]))
-			}
-			return b.String()
-		}
-		w.write("a.log", next(500))
-		a := w.start(containers(200*time.Millisecond), acking(ackShuffled))
-		a.want("a.log", want...)
-		a.release()
-		w.rotateCreate("a.log", "a.log.1")
-		w.write("a.log", next(300))
-		a.want("a.log", want...)
-		a.settled()
-		w.rotateCopyTruncate("a.log", "a.log.copy")
-		w.write("a.log", next(200))
-		a.want("a.log", want...)
-		a.settled()
-		a.stop()
-		sent := len(want)
-		w.rotateCreate("a.log", "a.log.2")
-		w.write("a.log.2", next(10))
-		w.write("a.log", next(10))
-		a = w.start(containers(200 * time.Millisecond))
-		a.want("a.log", want[sent:]...)
+	throughEverything(t, func() option { return containers(200 * time.Millisecond) }, func(n int) (text string, records []string) {
+		out, err := fmt.Sprintf("out %d one, two", n), fmt.Sprintf("err %d", n)
+		text = cri("stdout", "P", out[:len(out)-5]) + cri("stderr", "F", err) + cri("stdout", "F", out[len(out)-5:])
+		return text, []string{out, err}
 	})
 }
 

@@ -99,19 +99,29 @@ func TestAFileThatIsWrittenToWithoutARestKeepsTheNextOneWaitingForAWhileOnly(t *
 }
 
 func TestGroupsAreTheSameThroughTruncationsRotationsAndRestarts(t *testing.T) {
+	throughEverything(t, func() option { return grouped(200 * time.Millisecond) }, func(n int) (text string, records []string) {
+		g := fmt.Sprintf("group %d\n one\n two", n)
+		return g + "\n", []string{g}
+	})
+}
+
+// throughEverything demands the same records of a.log through rotations,
+// truncations and restarts. part is the text of the part that comes behind n records, and its own records.
+func throughEverything(t *testing.T, how func() option, part func(n int) (text string, records []string)) {
+	t.Helper()
 	inBothModes(t, func(t *testing.T, w *world) {
 		var want []string
-		next := func(n int) string {
+		next := func(parts int) string {
 			var b strings.Builder
-			for range n {
-				g := fmt.Sprintf("group %d\n one\n two", len(want))
-				want = append(want, g)
-				b.WriteString(g + "\n")
+			for range parts {
+				text, records := part(len(want))
+				want = append(want, records...)
+				b.WriteString(text)
 			}
 			return b.String()
 		}
 		w.write("a.log", next(500))
-		a := w.start(grouped(200*time.Millisecond), acking(ackShuffled))
+		a := w.start(how(), acking(ackShuffled))
 		a.want("a.log", want...)
 		a.release()
 		w.rotateCreate("a.log", "a.log.1")
@@ -127,7 +137,7 @@ func TestGroupsAreTheSameThroughTruncationsRotationsAndRestarts(t *testing.T) {
 		w.rotateCreate("a.log", "a.log.2")
 		w.write("a.log.2", next(10))
 		w.write("a.log", next(10))
-		a = w.start(grouped(200 * time.Millisecond))
+		a = w.start(how())
 		a.want("a.log", want[sent:]...)
 	})
 }

@@ -38,23 +38,28 @@ func join(t *testing.T, e *etcdtest.Cluster, cfg Config, own Agent) *member {
 		Agent: own, LeaseTTL: MinLeaseTTL, Digest: m.digest.Load, Tasks: func() []TaskReport { return *m.tasks.Load() },
 	}, quiet())
 	require.NoError(t, err)
+	m.stop = runAll(t, m.Run, func(ctx context.Context) error { return source.Run(ctx, func(task.Snapshot) {}) })
+	return m
+}
+
+// runAll runs until the test ends or stop is called, and then waits.
+func runAll(t *testing.T, runs ...func(context.Context) error) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{
-		m.Run, func(ctx context.Context) error { return source.Run(ctx, func(task.Snapshot) {}) },
-	} {
+	for _, run := range runs {
 		wg.Go(func() {
 			if err := run(ctx); !errors.Is(err, context.Canceled) {
 				t.Errorf("ended with %v", err)
 			}
 		})
 	}
-	m.stop = sync.OnceFunc(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		wg.Wait()
 	})
-	t.Cleanup(m.stop)
-	return m
+	t.Cleanup(stop)
+	return stop
 }
 
 // report changes what the tasks do.

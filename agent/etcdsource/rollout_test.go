@@ -3,12 +3,10 @@ package etcdsource
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -48,22 +46,7 @@ func newHost(t *testing.T, cfg Config, id string, labels map[string]string) *hos
 	require.NoError(t, err)
 	h.conductor = NewConductor(r, quiet())
 	h.conductor.ttl = 2 * time.Second
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{
-		r.Run, h.conductor.Run, func(ctx context.Context) error { return h.Run(ctx, h.apply) },
-	} {
-		wg.Go(func() {
-			if err := run(ctx); !errors.Is(err, context.Canceled) {
-				t.Errorf("ended with %v", err)
-			}
-		})
-	}
-	h.stop = sync.OnceFunc(func() {
-		cancel()
-		wg.Wait()
-	})
-	t.Cleanup(h.stop)
+	h.stop = runAll(t, r.Run, h.conductor.Run, func(ctx context.Context) error { return h.Run(ctx, h.apply) })
 	return h
 }
 

@@ -134,20 +134,7 @@ func TestAContainerLogThatIsWrittenByteByByteYieldsTheSameRecords(t *testing.T) 
 
 func TestAContainerLogIsReadOnAfterARestartAtAnyByte(t *testing.T) {
 	containerLogs(t, func(t *testing.T, d *desk, data string, want []string) {
-		p := filepath.Join(t.TempDir(), "a")
-		for i := 0; i < len(data); i += 3 {
-			require.NoError(t, os.WriteFile(p, []byte(data[:i]), 0o600))
-			f := d.open(t, p)
-			got := describeAll(t, f)
-			st := f.Checkpoint()
-			f.Close()
-			write(t, p, data[i:])
-			f = d.open(t, p)
-			require.True(t, f.Resume(st))
-			got = append(got, describeAll(t, f)...)
-			require.Equal(t, want, append(got, describeRest(t, f)...), "stopped after %d bytes", i)
-			f.Close()
-		}
+		d.restartAtAnyByte(t, data, want, describeAll, describeRest)
 	})
 }
 

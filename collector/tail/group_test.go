@@ -78,21 +78,28 @@ func TestTracesThatAreWrittenByteByByteAreOneRecordEach(t *testing.T) {
 func TestTracesAreJoinedAcrossARestartAtAnyByte(t *testing.T) {
 	traces(t, func(t *testing.T, g frame.Groups, data string, want []string) {
 		d := groupDesk(t, g)
-		p := filepath.Join(t.TempDir(), "a")
-		for i := 0; i < len(data); i += 3 {
-			require.NoError(t, os.WriteFile(p, []byte(data[:i]), 0o600))
-			f := d.open(t, p)
-			got := readAll(t, f)
-			st := f.Checkpoint()
-			f.Close()
-			write(t, p, data[i:])
-			f = d.open(t, p)
-			require.True(t, f.Resume(st))
-			got = append(got, readAll(t, f)...)
-			require.Equal(t, want, append(got, final(t, f)...), "stopped after %d bytes", i)
-			f.Close()
-		}
+		d.restartAtAnyByte(t, data, want, readAll, final)
 	})
+}
+
+// restartAtAnyByte demands the same records of a file whose reader is stopped
+// and started again anywhere in it: those that read yields, and then those of rest.
+func (d *desk) restartAtAnyByte(t *testing.T, data string, want []string, read, rest func(testing.TB, *File) []string) {
+	t.Helper()
+	p := filepath.Join(t.TempDir(), "a")
+	for i := 0; i < len(data); i += 3 {
+		require.NoError(t, os.WriteFile(p, []byte(data[:i]), 0o600))
+		f := d.open(t, p)
+		got := read(t, f)
+		st := f.Checkpoint()
+		f.Close()
+		write(t, p, data[i:])
+		f = d.open(t, p)
+		require.True(t, f.Resume(st))
+		got = append(got, read(t, f)...)
+		require.Equal(t, want, append(got, rest(t, f)...), "stopped after %d bytes", i)
+		f.Close()
+	}
 }
 
 func TestTracesAreJoinedOverManyBlocks(t *testing.T) {
