@@ -40,6 +40,9 @@ const (
 type Options struct {
 	Tasks  []task.Task // tasks given by flags; they run beside those of files and etcd
 	DryRun io.Writer   // not nil: records are written here, and Kafka is never contacted
+	// Reading is told of each read before it, with its size in bytes; it must not
+	// block. nil: nobody is told.
+	Reading func(n int)
 	// Version of the program, for the registration in etcd.
 	Version string
 }
@@ -147,6 +150,7 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 	r := &rooms{
 		cfg: a.cfg, allow: allow, store: a.store, watcher: a.watcher, pool: tail.NewPool(),
 		budget: NewBudget(int(a.cfg.Memory.BufferBytes)), log: a.log,
+		reading:   opts.Reading,
 		deleted:   collector.NewDeleted(int64(a.cfg.Deleted.MaxBytes), a.registry),
 		collector: collector.NewMetrics(a.registry), kafka: kafka.NewMetrics(a.registry), taps: a.taps,
 	}

@@ -37,8 +37,28 @@ type rooms struct {
 	collector *collector.Metrics
 	kafka     *kafka.Metrics
 	taps      *taps
-	dryRun    io.Writer // not nil: records go here instead of Kafka
+	reading   func(n int) // Options.Reading
+	dryRun    io.Writer   // not nil: records go here instead of Kafka
 	log       *slog.Logger
+}
+
+// metered tells Options.Reading what is asked of a.
+func (r *rooms) metered(a *Account) tail.Budget {
+	if r.reading == nil {
+		return a
+	}
+	return meter{a, r.reading}
+}
+
+type meter struct {
+	*Account
+	reading func(n int)
+}
+
+// Acquire implements tail.Budget.
+func (m meter) Acquire(ctx context.Context, n int) error {
+	m.reading(n)
+	return m.Account.Acquire(ctx, n)
 }
 
 // pipeline is the life of one version of one task:
@@ -77,7 +97,7 @@ func newPipeline(r *rooms, t task.Task, remote bool) (*pipeline, error) {
 		store: r.store, drain: r.cfg.ShutdownTimeout, log: log,
 	}
 	p.collect = collector.New(collect, collector.Deps{
-		Store: r.store, Watcher: r.watcher, Pool: r.pool, Budget: p.account, Deleted: r.deleted, Metrics: r.collector, Log: r.log,
+		Store: r.store, Watcher: r.watcher, Pool: r.pool, Budget: r.metered(p.account), Deleted: r.deleted, Metrics: r.collector, Log: r.log,
 		Tap: r.taps.of(t.Name).offer,
 	})
 	return p, nil

@@ -15,12 +15,17 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"logferry/agent/idle"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
 var version = ""
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "run" {
+		_ = idle.Slack() // without it the agent runs as well and costs a little more
+	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"logferry/agent"
+	"logferry/agent/idle"
 	"logferry/agent/task"
 	"logferry/sink/kafka"
 )
@@ -87,7 +88,9 @@ func (a *app) runAgent(cmd *cobra.Command, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	opts := agent.Options{Tasks: tasks, Version: buildVersion()}
+	processors := idle.NewProcessors()
+	defer processors.Close()
+	opts := agent.Options{Tasks: tasks, Version: buildVersion(), Reading: processors.Read}
 	if f.dryRun {
 		dir, err := os.MkdirTemp("", "logferry-dry-run-")
 		if err != nil {

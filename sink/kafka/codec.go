@@ -3,7 +3,6 @@ package kafka
 import (
 	"bytes"
 	"fmt"
-	"runtime"
 	"sync"
 
 	"github.com/IBM/sarama"
@@ -91,7 +90,7 @@ func newZstd(level int) (zstdCompressor, error) {
 	}
 	// A batch is about as large as the window, so a larger one would only take memory.
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(l), zstd.WithZeroFrames(true),
-		zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+		zstd.WithEncoderConcurrency(processors), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return zstdCompressor{}, fmt.Errorf("make a zstd writer: %w", err)
 	}

@@ -18,6 +18,10 @@ type press struct {
 	slots chan struct{} // one value for each flight under the press
 }
 
+// processors is how many there are when the program starts: the runtime may be
+// told to leave some alone for a while.
+var processors = runtime.GOMAXPROCS(0)
+
 func newPress(codec sarama.CompressionCodec, level int) (*press, error) {
 	if !hasEncodedField {
 		return nil, errEncodedField
@@ -26,7 +30,7 @@ func newPress(codec sarama.CompressionCodec, level int) (*press, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &press{codec: codec, compressor: c, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
+	return &press{codec: codec, compressor: c, slots: make(chan struct{}, processors)}, nil
 }
 
 // maxSheet is how much memory a sheet keeps for the next flight, in bytes.
@@ -61,7 +65,7 @@ func takeSheet() *sheet {
 func returnSheet(s *sheet) {
 	sheets.Lock()
 	defer sheets.Unlock()
-	if len(sheets.free) < runtime.GOMAXPROCS(0) {
+	if len(sheets.free) < processors {
 		sheets.free = append(sheets.free, s)
 	}
 }

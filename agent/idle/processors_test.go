@@ -1,0 +1,88 @@
+package idle
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// limits records what the runtime was told; 0 stands for all processors.
+type limits struct {
+	mu   sync.Mutex
+	told []int
+}
+
+func (l *limits) set(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.told = append(l.told, n)
+}
+
+func (l *limits) all() []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.told)
+}
+
+func TestOneProcessorIsEnoughUntilMuchIsReadWithinASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &limits{}
+		p := newProcessors(l.set)
+		for range 100 { // less than a full window in each second
+			p.Read(busyBytes - 1)
+			time.Sleep(window)
+		}
+		synctest.Wait()
+		require.Equal(t, []int{1}, l.all())
+		p.Close()
+	})
+}
+
+func TestAFullWindowGivesAllProcessorsAtOnceAndAQuietOneTakesThemBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &limits{}
+		p := newProcessors(l.set)
+		for range 8 {
+			p.Read(busyBytes / 8)
+		}
+		require.Equal(t, []int{1, 0}, l.all(), "at the very read that fills the window")
+
+		time.Sleep(2*window + time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, []int{1, 0, 1}, l.all())
+		p.Read(busyBytes)
+		require.Equal(t, []int{1, 0, 1, 0}, l.all())
+		p.Close()
+	})
+}
+
+func TestALoadThatGoesOnKeepsTheProcessors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &limits{}
+		p := newProcessors(l.set)
+		for range 600 {
+			p.Read(busyBytes / 5) // twice the bound in each window
+			time.Sleep(window / 10)
+		}
+		synctest.Wait()
+		require.Equal(t, []int{1, 0}, l.all())
+		p.Close()
+	})
+}
+
+func TestCloseGivesTheProcessorsBackForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &limits{}
+		p := newProcessors(l.set)
+		p.Read(busyBytes)
+		p.Close()
+		p.Read(busyBytes)
+		time.Sleep(10 * window)
+		synctest.Wait()
+		require.Equal(t, []int{1, 0, 0}, l.all())
+	})
+}
