@@ -165,7 +165,7 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 	a.supervisor = NewSupervisor(a.identity, order,
 		func(t task.Task, remote bool) (*pipeline, error) { return newPipeline(r, t, remote) },
 		func(name string) { r.collector.Forget(name); r.kafka.Forget(name); r.taps.forget(name) }, a.log)
-	a.supervisor.aside = r.kafka.DeadLetters
+	a.supervisor.aside, a.supervisor.places = r.kafka.DeadLetters, a.store
 	a.registry.MustRegister(newStateMetrics(a.supervisor, func() (bool, bool) {
 		if a.etcd == nil {
 			return false, false

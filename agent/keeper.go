@@ -43,6 +43,7 @@ type keeper struct {
 	err     string
 	started time.Time
 	aside   uint64 // dead letters before the version came
+	waiting bool   // for another task to go, see takeOver
 }
 
 func newKeeper(s *Supervisor, name string) *keeper {
@@ -107,12 +108,20 @@ func (k *keeper) run(ctx context.Context) {
 			k.s.forget(k.name)
 			return
 		}
-		select {
-		case <-k.signal: // what it said is seen already, or is newer: look again
+		ready, err := k.takeOver(*w)
+		switch {
+		case err != nil:
+			k.mu.Lock()
+			k.tryLocked(*w)
+			k.mu.Unlock()
+			k.failed(err)
+		case !ready:
+			select {
+			case <-k.signal:
+			case <-ctx.Done():
+			}
 			continue
-		default:
-		}
-		if k.runVersion(ctx, *w) {
+		case k.changedMeanwhile() || k.runVersion(ctx, *w):
 			continue
 		}
 		pause := time.NewTimer(restartDelay)
@@ -122,6 +131,17 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		pause.Stop()
+	}
+}
+
+// changedMeanwhile takes what signalled up to now for seen: the version is to be
+// looked at again then.
+func (k *keeper) changedMeanwhile() bool {
+	select {
+	case <-k.signal:
+		return true
+	default:
+		return false
 	}
 }
 

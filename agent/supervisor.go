@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"logferry/agent/task"
+	"logferry/collector/checkpoint"
 )
 
 // Supervisor runs one pipeline for each task of the newest snapshots. Changing
@@ -25,6 +26,7 @@ type Supervisor struct {
 	log    *slog.Logger
 	aside  func(name string) uint64 // dead letters of a task since the program started; nil: there are none
 
+	places  *checkpoint.Store // of tasks in their files; nil: none can be taken over
 	changed chan struct{}
 
 	mu        sync.Mutex
@@ -123,6 +125,7 @@ func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 		}
 		k.set(&w)
 	}
+	s.signalWaitingLocked()
 }
 
 // left forgets a removed keeper that has ended.
@@ -131,6 +134,7 @@ func (s *Supervisor) left(k *keeper) {
 	defer s.mu.Unlock()
 	if s.leaving[k.name] == k {
 		delete(s.leaving, k.name)
+		s.signalWaitingLocked()
 	}
 }
 

@@ -65,7 +65,7 @@ func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
 		{"key: '{{.fields.a}}'\nfields: {pattern: '(?P<a>a)', format: json}\n", `f:4: fields: must hold exactly one of format and pattern`},
 		{"key: '{{.fields.a..b}}'\nfields: {format: json}\n", `f:3: key: "fields.a..b" is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
 		{"fields: {format: json}\n", `f:3: fields: is not used; name a field in key or headers, such as {{.fields.user}}, or remove fields`},
-		{"fields: {from: json}\n", `f:3: unknown key "from" in fields; the keys here are format, pattern`},
+		{"fields: {take: json}\n", `f:3: unknown key "take" in fields; the keys here are format, pattern`},
 		{many, `f:3: headers: has 33 entries, the limit is 32`},
 	} {
 		t.Run(c.text, func(t *testing.T) {

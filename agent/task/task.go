@@ -23,6 +23,8 @@ type Task struct {
 	Select *Selector `yaml:"select,omitempty" json:"select,omitempty"` // the agents that it is for; nil: all
 	Paused bool      `yaml:"paused,omitempty" json:"paused,omitempty"` // its agents collect nothing for it and keep its place
 
+	From string `yaml:"from,omitempty" json:"from,omitempty"` // the task whose place in its files this one takes when it first starts on an agent; empty: none
+
 	Rollout *Rollout `yaml:"rollout,omitempty" json:"rollout,omitempty"` // how a change reaches its agents; nil: all at once. Local tasks ignore it
 
 	Start         Start         `yaml:"start,omitempty" json:"start,omitempty"`

@@ -64,6 +64,12 @@ func (t Task) problems() Problems {
 	if t.Cluster != "" {
 		c.name("cluster", t.Cluster, "")
 	}
+	if t.From != "" {
+		c.name("from", t.From, "")
+	}
+	if t.From != "" && t.From == t.Name {
+		c.add("from", "%q is the task itself; name the task whose place it takes, or take from out", t.From)
+	}
 	c.paths(t)
 	c.topic("topic", t.Topic)
 	c.selector(t.Select)

@@ -92,3 +92,13 @@ func TestTasksAreEqualWhenTheySayTheSame(t *testing.T) {
 	require.False(t, Equal(short, validTask(func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "x"} })))
 	require.True(t, Equal(validTask(func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "x"} }), validTask(func(t *Task) { t.DeadLetter = &DeadLetter{Topic: "x"} })))
 }
+
+func TestATaskCannotTakeItsOwnPlace(t *testing.T) {
+	_, err := DecodeOne([]byte("paths: [/a]\ntopic: t\nfrom: web\n"), "web", "web")
+	require.ErrorContains(t, err, `web:3: from: "web" is the task itself; name the task whose place it takes, or take from out`)
+	_, err = DecodeOne([]byte("paths: [/a]\ntopic: t\nfrom: 'a b'\n"), "web", "web")
+	require.ErrorContains(t, err, `from: "a b" is not a valid name`)
+	got, err := DecodeOne([]byte("paths: [/a]\ntopic: t\nfrom: site\n"), "web", "web")
+	require.NoError(t, err)
+	require.Equal(t, "site", got.From)
+}

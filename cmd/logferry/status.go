@@ -230,7 +230,7 @@ func (v statusView) troubles(t *table) {
 		var order []string
 		agents := map[string][]string{}
 		for _, on := range o.On {
-			if !on.Troubled() {
+			if !on.Troubled() && (on.State != "pending" || on.Error == "") {
 				continue
 			}
 			key := on.State + "\x00" + oneLine(on.Error)

@@ -101,7 +101,8 @@ func (a *app) taskPutCmd() *cobra.Command {
 			return err
 		}
 		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
-			if _, err := task.DecodeRemote(w.data, w.origin, w.name, s.allow); err != nil {
+			t, err := task.DecodeRemote(w.data, w.origin, w.name, s.allow)
+			if err != nil {
 				return badConfig(err)
 			}
 			entry, err := s.Put(ctx, w.name, w.data)
@@ -113,7 +114,13 @@ func (a *app) taskPutCmd() *cobra.Command {
 				verb = "created"
 			}
 			doc := map[string]any{"name": w.name, "revision": entry.Modified, "created": entry.Version == 1}
-			return a.stored(ctx, s, output, doc, fmt.Sprintf("%s task %s", verb, w.name), entry)
+			if err := a.stored(ctx, s, output, doc, fmt.Sprintf("%s task %s", verb, w.name), entry); err != nil || t.From == "" {
+				return err
+			}
+			if _, err := s.Get(ctx, t.From); err == nil {
+				a.say(output, "where task %s runs, %s waits until that is removed: logferry task rm %s", t.From, w.name, t.From)
+			}
+			return nil
 		})
 	})
 	return cmd

@@ -72,6 +72,8 @@ type State struct {
 	Since  int64  `json:"since,omitempty"`
 	// Elsewhere lists the directories outside of the path's own to which generations were moved.
 	Elsewhere []string `json:"elsewhere,omitempty"`
+	// Given says that another task took this place over since the task last read the file.
+	Given bool `json:"given,omitempty"`
 }
 
 const (
