@@ -219,6 +219,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	start(&ground, base, a.http.run)
 	start(&ground, base, a.store.Run)
+	start(&ground, base, (&retention{store: a.store, present: a.supervisor.present, log: a.log}).run)
 	if a.watcher != nil {
 		start(&ground, base, a.watcher.Run)
 	}
