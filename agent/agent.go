@@ -171,7 +171,7 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 			return false, false
 		}
 		return a.etcd.Status().Connected, true
-	}, a.registration))
+	}, a.registration, a.rollouts))
 }
 
 // lockedWriter lets the sinks of all tasks write to one place.

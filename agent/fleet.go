@@ -111,6 +111,15 @@ func (a *Agent) registration() (etcdsource.Registration, bool) {
 	return a.registrar.Status(), true
 }
 
+// rollouts returns how far the changes are that concern this agent, and whether it
+// moves them on; configured is false when it takes no part.
+func (a *Agent) rollouts() (waves []etcdsource.RolloutWave, leads, configured bool) {
+	if a.conductor == nil {
+		return nil, false, false
+	}
+	return a.etcd.RolloutWaves(), a.conductor.Leads(), true
+}
+
 // agentView is what the API says of the agent itself.
 type agentView struct {
 	etcdsource.Agent

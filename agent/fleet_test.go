@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,6 +143,18 @@ func TestTheFleetSeesWhoRunsWhat(t *testing.T) {
 	states(map[string]string{"lost": "failing", "pause": "stopped"})
 	e.Put(t, "/logferry/tasks/lost", "paths: [/etc/passwd]\ntopic: x\n")
 	states(map[string]string{"lost": "refused", "pause": "stopped"})
+
+	shows := func(metric string) func() bool {
+		return func() bool { _, body := w.get("/metrics"); return strings.Contains(body, metric+"\n") }
+	}
+	require.True(t, shows("logferry_rollout_leader 0")())
+	e.Put(t, "/logferry/tasks/mine", text+"rollout: {waves: [1, all], pause: 1h, timeout: 1h}\n")
+	w.waitFor("a rollout", shows(`logferry_rollout_wave{phase="rolling",task="mine"} 1`))
+	w.waitFor("this agent moves it on", shows("logferry_rollout_leader 1"))
+	e.Put(t, "/logferry/tasks/mine", text+"select: {ids: [nobody]}\n")
+	w.waitFor("nothing is under way", shows("logferry_rollout_leader 0"))
+	_, body = w.get("/metrics")
+	require.NotContains(t, body, "logferry_rollout_wave{")
 
 	code, body := w.get("/api/v1/agent")
 	require.Equal(t, http.StatusOK, code)

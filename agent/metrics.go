@@ -13,16 +13,17 @@ type stateMetrics struct {
 	supervisor *Supervisor
 	etcd       func() (connected bool, configured bool)
 	fleet      func() (reg etcdsource.Registration, configured bool)
+	rollouts   func() (waves []etcdsource.RolloutWave, leads, configured bool)
 
-	lagBytes, oldestUnacked, files, buffered, taskInfo, tasks, reloadOK, etcdConnected, registered, idClash *prometheus.Desc
+	lagBytes, oldestUnacked, files, buffered, taskInfo, tasks, reloadOK, etcdConnected, registered, idClash, rolloutWave, rolloutLeader *prometheus.Desc
 }
 
-func newStateMetrics(s *Supervisor, etcd func() (bool, bool), fleet func() (etcdsource.Registration, bool)) *stateMetrics {
+func newStateMetrics(s *Supervisor, etcd func() (bool, bool), fleet func() (etcdsource.Registration, bool), rollouts func() ([]etcdsource.RolloutWave, bool, bool)) *stateMetrics {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("logferry_"+name, help, labels, nil)
 	}
 	return &stateMetrics{
-		supervisor: s, etcd: etcd, fleet: fleet,
+		supervisor: s, etcd: etcd, fleet: fleet, rollouts: rollouts,
 		lagBytes:      desc("lag_bytes", "Bytes in the collected files that are not yet delivered.", "task"),
 		oldestUnacked: desc("oldest_unacked_seconds", "For how long the oldest bytes that are not yet delivered have been so.", "task"),
 		files:         desc("files", "Collected files by state.", "task", "state"),
@@ -33,12 +34,14 @@ func newStateMetrics(s *Supervisor, etcd func() (bool, bool), fleet func() (etcd
 		etcdConnected: desc("etcd_connected", "1 while the tasks in etcd are being followed."),
 		registered:    desc("etcd_registered", "1 while the agent is registered in etcd."),
 		idClash:       desc("etcd_id_clash", "1 while another agent is registered under the same id."),
+		rolloutWave:   desc("rollout_wave", "The newest open wave of a change that has not reached every agent, or the one in which it went back.", "task", "phase"),
+		rolloutLeader: desc("rollout_leader", "1 while this agent moves rollouts on."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *stateMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.lagBytes, m.oldestUnacked, m.files, m.buffered, m.taskInfo, m.tasks, m.reloadOK, m.etcdConnected, m.registered, m.idClash} {
+	for _, d := range []*prometheus.Desc{m.lagBytes, m.oldestUnacked, m.files, m.buffered, m.taskInfo, m.tasks, m.reloadOK, m.etcdConnected, m.registered, m.idClash, m.rolloutWave, m.rolloutLeader} {
 		ch <- d
 	}
 }
@@ -75,6 +78,12 @@ func (m *stateMetrics) Collect(ch chan<- prometheus.Metric) {
 	if reg, configured := m.fleet(); configured {
 		gauge(m.registered, boolValue(reg.Registered))
 		gauge(m.idClash, boolValue(reg.Clash != nil))
+	}
+	if waves, leads, configured := m.rollouts(); configured {
+		for _, w := range waves {
+			gauge(m.rolloutWave, float64(w.Wave), w.Task, string(w.Phase))
+		}
+		gauge(m.rolloutLeader, boolValue(leads))
 	}
 }
 

@@ -83,7 +83,7 @@ func TestAlertRulesUseMetricsAndLabelsThatExist(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"LogferryDown", "LogferryLagGrowing", "LogferryDeadLetters", "LogferryTaskNotRunning", "LogferryNotDelivering"} {
+	for _, name := range []string{"LogferryDown", "LogferryLagGrowing", "LogferryDeadLetters", "LogferryTaskNotRunning", "LogferryNotDelivering", "LogferryRolloutWentBack", "LogferryRolloutStandsStill"} {
 		require.True(t, seen[name], name)
 	}
 }

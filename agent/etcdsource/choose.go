@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"logferry/agent/rollout"
@@ -213,6 +215,21 @@ func (s *taskSet) trials() map[string]time.Duration {
 			out[name] = p.plan.Rollout.MaxLagOrDefault()
 		}
 	}
+	return out
+}
+
+// waves returns how far the changes have come that concern this agent and have
+// not reached every one.
+func (s *taskSet) waves() []RolloutWave {
+	var out []RolloutWave
+	for name, p := range s.roll.newest {
+		_, runs := s.good[name]
+		st := s.roll.states[name]
+		if (runs || p.plan.Select.Matches(s.self)) && st.About(p.created, p.version()) && st.Phase != rollout.Done {
+			out = append(out, RolloutWave{Task: name, Phase: st.Phase, Wave: st.Wave})
+		}
+	}
+	slices.SortFunc(out, func(a, b RolloutWave) int { return strings.Compare(a.Task, b.Task) })
 	return out
 }
 

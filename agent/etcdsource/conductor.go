@@ -94,6 +94,12 @@ func (c *Conductor) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// Leads says whether this is the agent that moves rollouts on at the moment.
+func (c *Conductor) Leads() bool {
+	name := c.name()
+	return name != "" && c.source.rolloutView().leader == name
+}
+
 // lead moves rollouts on until none is under way that concerns this agent (nil),
 // or the lease or the connection is lost.
 func (c *Conductor) lead(ctx context.Context) error {

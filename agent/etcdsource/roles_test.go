@@ -110,3 +110,49 @@ func TestARoleForOneAgentAloneIsEnough(t *testing.T) {
 	m.stop()
 	require.Empty(t, e.Get(t, "/logferry/"))
 }
+
+func TestTheRightsOfALoginAreFoundWithoutAChange(t *testing.T) {
+	e, login := documentedRoles(t)
+	e.AddUser(t, "own", "secret") // an agent that is held to its own keys
+	for prefix, right := range map[string]clientv3.PermissionType{
+		"tasks/": etcdtest.Read, "agents/a": etcdtest.ReadWrite, "status/a": etcdtest.ReadWrite, "rollouts/": etcdtest.Read, "good/": etcdtest.Read,
+	} {
+		e.Grant(t, "own", "/logferry/"+prefix, right)
+	}
+	e.AddUser(t, "bare", "secret")
+	e.Grant(t, "bare", "/logferry/tasks/", etcdtest.Read)
+	before := e.Get(t, "/logferry/")
+	of := func(cfg Config, id string) Rights {
+		t.Helper()
+		r, err := openTestStore(t, cfg).Rights(t.Context(), id)
+		require.NoError(t, err)
+		return r
+	}
+	as := func(user string) Config {
+		cfg := login("logferry-agent")
+		cfg.Username = user
+		return cfg
+	}
+	r := of(login("logferry-agent"), "a")
+	require.True(t, r.Registers())
+	require.True(t, r.Leads())
+	require.Empty(t, r.Missing())
+
+	r = of(as("own"), "a")
+	require.True(t, r.Registers())
+	require.False(t, r.Leads())
+	require.Empty(t, r.Missing())
+	require.False(t, of(as("own"), "b").Registers())
+
+	require.Equal(t, []string{
+		"the login may not register this agent, so no status and no rollout sees it; grant its role that: etcdctl role grant-permission ROLE readwrite --prefix /logferry/agents/ and etcdctl role grant-permission ROLE readwrite --prefix /logferry/status/",
+		"the login may not read the states of rollouts, so changes with a rollout do not reach this agent; grant its role that: etcdctl role grant-permission ROLE readwrite --prefix /logferry/rollouts/",
+		"the login may not read last good texts, so an agent that has never seen one refuses its task during a rollout; grant its role that: etcdctl role grant-permission ROLE read --prefix /logferry/good/",
+	}, of(as("bare"), "a").Missing())
+	require.Equal(t, before, e.Get(t, "/logferry/"))
+
+	cfg := login("logferry-agent")
+	cfg.Password = "wrong"
+	_, err := openTestStore(t, cfg).Rights(t.Context(), "a")
+	require.ErrorContains(t, err, "look at the login's rights: ")
+}

@@ -520,3 +520,45 @@ func TestAgentsThatARolloutDoesNotConcernLookNothingUp(t *testing.T) {
 	require.Len(t, s.others, 1)
 	require.Empty(t, s.snapshot().Tasks)
 }
+
+func TestEachAgentKnowsTheWaveOfAChangeUntilItHasReachedAll(t *testing.T) {
+	p := newPark(t, 3)
+	other := p.add("other")
+	p.put("one", "select: {ids: ['host-*']}\n")
+	p.runs("one", 3)
+	told := func(want ...RolloutWave) {
+		t.Helper()
+		p.until(fmt.Sprint(want), func() bool {
+			for _, h := range p.hosts {
+				if h != other && !slices.Equal(h.RolloutWaves(), want) {
+					return false
+				}
+			}
+			return true
+		})
+		require.Empty(t, other.RolloutWaves(), "it does not concern this one")
+	}
+	told()
+	rev := p.put("two", "select: {ids: ['host-*']}\n"+lasting)
+	told(RolloutWave{Task: "web", Phase: rollout.Rolling, Wave: 1})
+	leader := p.leader()
+	p.until("one agent leads", func() bool { return leader.conductor.Leads() })
+	for _, h := range p.hosts {
+		require.Equal(t, h == leader, h.conductor.Leads(), h.id)
+	}
+	canary := p.runs("two", 1)[0]
+	canary.tells(func(r *TaskReport) {
+		if r.Revision == rev {
+			r.DeadLetters = 1
+		}
+	})
+	told(RolloutWave{Task: "web", Phase: rollout.Back, Wave: 1})
+	p.until("nobody leads any more", func() bool { return !leader.conductor.Leads() })
+	p.put("three", "select: {ids: ['host-*']}\n"+quick)
+	p.runs("three", 3)
+	told()
+	p.put("four", "select: {ids: ['host-*']}\n"+lasting)
+	told(RolloutWave{Task: "web", Phase: rollout.Rolling, Wave: 1})
+	p.etcd.Delete(t, "/logferry/tasks/web")
+	told()
+}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"logferry/agent/rollout"
 	"logferry/agent/task"
 )
 
@@ -57,7 +58,18 @@ type rolloutView struct {
 	underWay bool   // one that concerns this agent is to be moved on
 	leader   string // name of the agent that does; empty: none
 	trials   map[string]time.Duration
+	waves    []RolloutWave
 }
+
+// RolloutWave is how far a change that has not reached every agent has come.
+type RolloutWave struct {
+	Task  string
+	Phase rollout.Phase // rolling or back
+	Wave  int           // the newest that is open, or in which it went back; from 1
+}
+
+// RolloutWaves returns, sorted by task, those that concern this agent.
+func (s *Source) RolloutWaves() []RolloutWave { return s.rolloutView().waves }
 
 // delivery is one snapshot on its way to publish and to the cache.
 type delivery struct {
@@ -115,7 +127,7 @@ func (s *Source) rolloutView() rolloutView {
 
 // tellRollouts lets others know what the set knows. Run alone calls it.
 func (s *Source) tellRollouts() {
-	view := rolloutView{underWay: s.set.underWay(), leader: s.set.roll.leader, trials: s.set.trials()}
+	view := rolloutView{underWay: s.set.underWay(), leader: s.set.roll.leader, trials: s.set.trials(), waves: s.set.waves()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rollouts = view

@@ -53,5 +53,27 @@ func (c *checker) etcd(ctx context.Context) {
 			c.tasks = append(c.tasks, t)
 		}
 	}
+	c.rights(ctx, store)
 	c.findings[found].Detail = fmt.Sprintf("%s: %s below %s/tasks/%s", at, count(len(entries), "task"), e.Prefix, forOthers(others))
+}
+
+// rights looks at what the login may do besides.
+func (c *checker) rights(ctx context.Context, store *etcdsource.Store) {
+	rights, err := store.Rights(ctx, c.self.ID)
+	if err != nil {
+		c.fail(exitFailed, "etcd rights", err.Error(), "")
+		return
+	}
+	missing := rights.Missing()
+	for _, text := range missing {
+		c.fail(exitFailed, "etcd rights", text, "")
+	}
+	switch {
+	case len(missing) > 0:
+	case rights.Leads():
+		c.ok("etcd rights", "this agent may register, take part in rollouts and move them on")
+	default:
+		c.ok("etcd rights", "this agent may register and take part in rollouts; others have to move them on, which needs readwrite on %s and read on %s and %s",
+			rights.Rollouts.Prefix, rights.Agents.Prefix, rights.Status.Prefix)
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"logferry/agent/etcdsource"
@@ -40,6 +41,41 @@ func (s remote) progress(ctx context.Context, entry etcdsource.Entry) *etcdsourc
 		return f.Now
 	}
 	return nil
+}
+
+// progressOf says how far those tasks have come whose newest version has not
+// reached every agent. Without a rollout in any of them nothing more is read.
+func (s remote) progressOf(ctx context.Context, entries []etcdsource.Entry) map[string]*etcdsource.RolloutProgress {
+	out := map[string]*etcdsource.RolloutProgress{}
+	if !slices.ContainsFunc(entries, func(e etcdsource.Entry) bool {
+		plan, err := task.PlanOf(e.Raw, e.Name)
+		return err == nil && plan.Rollout != nil
+	}) {
+		return out
+	}
+	fleet, err := s.Fleet(ctx)
+	if err != nil {
+		return out
+	}
+	for _, entry := range entries {
+		if now, p, there := fleet.Task(entry.Name); there && p != nil && now.Modified == entry.Modified {
+			out[entry.Name] = p
+		}
+	}
+	return out
+}
+
+// rolloutWords is rolloutLine in a few words.
+func rolloutWords(p *etcdsource.RolloutProgress) string {
+	switch {
+	case p.Phase == rollout.Back && p.Good == 0:
+		return "stopped on all agents"
+	case p.Phase == rollout.Back:
+		return fmt.Sprintf("went back to revision %d", p.Good)
+	case p.Wave == 0:
+		return "waits for its first wave"
+	}
+	return fmt.Sprintf("in wave %d of %d", p.Wave, len(p.Waves))
 }
 
 // say tells it to people.

@@ -193,6 +193,8 @@ func (l listedTask) state() string {
 		return "not valid: " + l.Error
 	case l.Paused:
 		return "paused"
+	case l.Rollout != nil:
+		return "valid; " + rolloutWords(l.Rollout)
 	}
 	return "valid"
 }
@@ -217,9 +219,11 @@ func (a *app) taskListCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			progress := s.progressOf(ctx, entries)
 			tasks := make([]listedTask, len(entries))
 			for i, entry := range entries {
 				tasks[i] = listed(entry, s.allow)
+				tasks[i].Rollout = progress[entry.Name]
 			}
 			return a.show(output, tasks, func(t *table) {
 				t.row("NAME", "TOPIC", "PATHS", "REVISION", "STATE")
