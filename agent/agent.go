@@ -166,6 +166,9 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 		func(t task.Task, remote bool) (*pipeline, error) { return newPipeline(r, t, remote) },
 		func(name string) { r.collector.Forget(name); r.kafka.Forget(name); r.taps.forget(name) }, a.log)
 	a.supervisor.aside, a.supervisor.places = r.kafka.DeadLetters, a.store
+	if opts.DryRun == nil {
+		a.supervisor.reach = r.reachCluster
+	}
 	a.registry.MustRegister(newStateMetrics(a.supervisor, func() (bool, bool) {
 		if a.etcd == nil {
 			return false, false

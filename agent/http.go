@@ -89,10 +89,10 @@ func (a *Agent) notReady() []string {
 	var failing []string
 	running := 0
 	for _, t := range a.supervisor.Tasks() {
-		switch t.State {
-		case TaskRunning, TaskDraining:
+		switch {
+		case t.State == TaskRunning, t.State == TaskDraining, t.Held:
 			running++
-		case TaskFailing:
+		case t.State == TaskFailing:
 			failing = append(failing, fmt.Sprintf("task %s: %s", t.Name, t.Error))
 		}
 	}

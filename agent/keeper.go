@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -44,6 +45,7 @@ type keeper struct {
 	started time.Time
 	aside   uint64 // dead letters before the version came
 	waiting bool   // for another task to go, see takeOver
+	held    string // why want does not run, while version runs on; see vet.go
 }
 
 func newKeeper(s *Supervisor, name string) *keeper {
@@ -168,9 +170,9 @@ func (k *keeper) runVersion(ctx context.Context, w want) bool {
 	k.mu.Unlock()
 	k.s.log.Info("task started", "task", k.name, "source", w.source, "topic", w.task.Topic, "paths", w.task.Paths)
 
-	changed, err := k.runUntilChanged(ctx, p)
+	changed, err := k.runUntilChanged(ctx, p, w)
 	k.mu.Lock()
-	k.running = nil
+	k.running, k.held = nil, ""
 	k.mu.Unlock()
 	if err != nil {
 		k.failed(err)
@@ -181,20 +183,49 @@ func (k *keeper) runVersion(ctx context.Context, w want) bool {
 	return changed
 }
 
-func (k *keeper) runUntilChanged(ctx context.Context, p *pipeline) (changed bool, err error) {
+func (k *keeper) runUntilChanged(ctx context.Context, p *pipeline, running want) (changed bool, err error) {
 	pctx, stop := context.WithCancel(ctx)
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- p.run(pctx) }()
-	select {
-	case err = <-done:
+	if ended, err := k.waitForChange(ctx, done, p, running); ended {
 		return false, err
-	case <-k.signal:
-	case <-ctx.Done():
 	}
 	k.setState(TaskDraining)
 	stop()
 	return true, <-done
+}
+
+// waitForChange returns when the pipeline is to stop, or (true) has ended by
+// itself. A version that cannot deliver is no reason to stop one that does.
+func (k *keeper) waitForChange(ctx context.Context, done <-chan error, p *pipeline, running want) (ended bool, err error) {
+	vet := &vetting{stop: func() {}}
+	defer func() { vet.stop() }()
+	for {
+		select {
+		case err = <-done:
+			return true, err
+		case <-ctx.Done():
+			return false, nil
+		case err := <-vet.news:
+			if k.hold(err); err == nil {
+				return false, nil
+			}
+		case <-k.signal:
+			vet.stop()
+			vet = &vetting{stop: func() {}}
+			if w := k.current(); w != nil && w.sameWork(running) { // back to what runs
+				k.hold(nil)
+				continue
+			}
+			next, needed := k.toVet(running, p)
+			if !needed {
+				k.hold(nil)
+				return false, nil
+			}
+			vet = startVetting(ctx, next.task, k.s.reach)
+		}
+	}
 }
 
 func (k *keeper) setState(st TaskState) {
@@ -219,6 +250,7 @@ type TaskStatus struct {
 	Source   string     `json:"source"`
 	State    TaskState  `json:"state"`
 	Error    string     `json:"error,omitempty"`    // what is wrong now, or why the newest version was refused; with its remedy
+	Held     bool       `json:"held,omitempty"`     // Task cannot deliver, and the last good version runs meanwhile
 	Refused  bool       `json:"refused,omitempty"`  // the newest version was refused; what runs is the last good one
 	Revision int64      `json:"revision,omitempty"` // of etcd, that wrote Task
 	Started  time.Time  `json:"started,omitzero"`   // when the version that runs was started
@@ -289,17 +321,32 @@ func (k *keeper) brief() (TaskStatus, *pipeline) {
 		t := k.version.task
 		st.Task = &t
 	}
+	if k.held != "" && p != nil && k.want != nil {
+		t := k.want.task
+		st.State, st.Error, st.Held, st.Task, st.Source, st.Revision = TaskFailing, k.held, true, &t, k.want.source, k.want.revision
+	}
 	k.mu.Unlock()
-	if p == nil {
-		return st, nil
+	if p == nil || st.Held {
+		return st, p
 	}
 	if err := p.sink.Err(); err != nil {
 		st.Error = err.Error()
 		if st.State == TaskRunning {
 			st.State = TaskFailing
 		}
+		return st, p
+	}
+	if path, why, n := p.collect.CollectsNothing(); n > 0 && st.State == TaskRunning {
+		st.State, st.Error = TaskFailing, collectsNothing(path, why, n)
 	}
 	return st, p
+}
+
+func collectsNothing(path, why string, n int) string {
+	if n == 1 {
+		return fmt.Sprintf("nothing is collected, the only path that matches cannot be: %s: %s", path, why)
+	}
+	return fmt.Sprintf("nothing is collected, none of the %d paths that match can be; %s: %s", n, path, why)
 }
 
 // status returns what one task does that is neither paused nor refused.
@@ -321,7 +368,7 @@ func (k *keeper) status() TaskStatus {
 	k.mu.Lock()
 	aside := k.aside
 	k.mu.Unlock()
-	if n := k.deadLetters(); n > aside {
+	if n := k.deadLetters(); n > aside && !st.Held {
 		st.SetAside = n - aside
 	}
 	st.BufferedBytes, st.Abandoned = p.account.Used(), p.collect.Abandoned()

@@ -132,9 +132,9 @@ func newSink(r *rooms, t task.Task, log *slog.Logger) (sink.Sink, error) {
 	if r.dryRun != nil {
 		return stdout.New(r.dryRun), nil
 	}
-	cluster, ok := r.cfg.Cluster(t.Cluster)
-	if !ok {
-		return nil, fmt.Errorf("cluster %q is not configured on this agent; add it under clusters in agent.yaml", t.Cluster)
+	cluster, err := r.cluster(t)
+	if err != nil {
+		return nil, err
 	}
 	route := kafka.Route{
 		Task: t.Name, Cluster: t.Cluster, Topic: t.Topic, Key: routeKey(t), Partitioner: string(t.Partitioner), Partition: t.Partition,
@@ -154,6 +154,14 @@ func newSink(r *rooms, t task.Task, log *slog.Logger) (sink.Sink, error) {
 		d.File = filepath.Join(r.cfg.DeadLetterDir(), t.Name+".jsonl")
 	}
 	return kafka.New(cluster, route, r.kafka, log)
+}
+
+func (r *rooms) cluster(t task.Task) (kafka.Config, error) {
+	cluster, ok := r.cfg.Cluster(t.Cluster)
+	if !ok {
+		return kafka.Config{}, fmt.Errorf("cluster %q is not configured on this agent; add it under clusters in agent.yaml, or correct the task", t.Cluster)
+	}
+	return cluster, nil
 }
 
 // routeKey is the key that the sink gives to records; those of a template bring

@@ -26,7 +26,8 @@ type Supervisor struct {
 	log    *slog.Logger
 	aside  func(name string) uint64 // dead letters of a task since the program started; nil: there are none
 
-	places  *checkpoint.Store // of tasks in their files; nil: none can be taken over
+	places  *checkpoint.Store                      // of tasks in their files; nil: none can be taken over
+	reach   func(context.Context, task.Task) error // says why a task's cluster cannot be reached; nil: nobody looks
 	changed chan struct{}
 
 	mu        sync.Mutex

@@ -209,6 +209,9 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 		c.lookFailed(p, err)
 		return
 	case info.Mode == unix.S_IFDIR:
+		if slices.Contains(c.cfg.Paths, p) { // of a pattern that matches more it is no mistake
+			c.refuse(p, errDirectory)
+		}
 		return
 	case info.Mode != unix.S_IFREG:
 		c.refuse(p, tail.ErrNotRegular)

@@ -58,7 +58,7 @@ func (c *Collector) Explain(path string) Explanation {
 	case err != nil:
 		e.Why = err.Error()
 	case info.Mode == unix.S_IFDIR:
-		e.Why = "it is a directory; a pattern that ends in /** or /*.log collects what is in it"
+		e.Why = errDirectory.Error()
 	case info.Mode != unix.S_IFREG:
 		e.Why = tail.ErrNotRegular.Error()
 	default:

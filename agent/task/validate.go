@@ -146,6 +146,9 @@ func (c *checker) paths(t Task) {
 			c.add(key, "%q can match no path; begin it with / or **/, or leave the directory out", p)
 		}
 	}
+	if len(c.found) == 0 {
+		c.nothingLeft(t)
+	}
 }
 
 // pattern reports whether p is a glob worth a further look.
