@@ -51,6 +51,11 @@ soak: ## random faults for DURATION (10m), then the sums; SEED=n does the same a
 bench: build ## real Kafka, the tutorial shape, each writer, and AGENT=start-script: speed, cost, latency (BENCH="-quick" for a look)
 	$(GO) run ./bench/run -logferry $(BIN)/logferry $(if $(AGENT),-agent $(abspath $(AGENT))) $(BENCH)
 
+.PHONY: bench-fleet
+bench-fleet: ## 5,000 simulated agents on a real etcd: time until an edit is everywhere, etcd's cost, restarts (FLEET=-quick for a look)
+	$(GO) build -o $(BIN)/bench-fleet ./bench/fleet
+	nice -n 10 $(BIN)/bench-fleet $(FLEET)
+
 .PHONY: bench-guard
 bench-guard: ## what may not get worse, as allocations and ratios: no absolute times
 	$(GO) test -count=1 -run '^TestGuard' ./bench/guard

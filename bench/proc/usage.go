@@ -44,6 +44,21 @@ func (p *Proc) Usage() (Usage, error) {
 	return u, nil
 }
 
+// UsageOf returns what one process has cost, without its children.
+func UsageOf(pid int) (Usage, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return Usage{}, fmt.Errorf("measure process %d: %w", pid, err)
+	}
+	s, err := parseStat(b)
+	if err != nil {
+		return Usage{}, fmt.Errorf("measure process %d: %w", pid, err)
+	}
+	u := Usage{CPU: max(s.own, threads(pid))}
+	u.RSS, u.PeakRSS = memory(pid)
+	return u, nil
+}
+
 func allStats() []stat {
 	files, _ := filepath.Glob("/proc/[0-9]*/stat") // its only error is a bad pattern
 	var out []stat

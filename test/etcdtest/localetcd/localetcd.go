@@ -39,6 +39,9 @@ type Config struct {
 	TokenTTL time.Duration
 	// TLS is what clients must speak; the zero value: plain text.
 	TLS TLS
+	// Durable keeps etcd's own settings where speed is measured: each write is
+	// synced to the disk, and heartbeats and elections allow for a network.
+	Durable bool
 	// Log takes etcd's own log lines; default: nobody.
 	Log *zap.Logger
 }
@@ -56,6 +59,7 @@ type Cluster struct {
 	log      *zap.Logger
 	tokenTTL time.Duration
 	tls      TLS
+	durable  bool
 	reserved *ports.Reservation // nil when the caller named the ports
 	members  []*member
 
@@ -89,7 +93,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func prepare(cfg Config) (*Cluster, error) {
-	c := &Cluster{dir: cfg.Dir, log: cfg.Log, tokenTTL: cfg.TokenTTL, tls: cfg.TLS}
+	c := &Cluster{dir: cfg.Dir, log: cfg.Log, tokenTTL: cfg.TokenTTL, tls: cfg.TLS, durable: cfg.Durable}
 	if c.log == nil {
 		c.log = zap.NewNop()
 	}
@@ -151,6 +155,9 @@ func (c *Cluster) config(m *member) *embed.Config {
 	cfg.BcryptCost = uint(4) // the cheapest: passwords of tests guard nothing
 	cfg.ClientTLSInfo.CertFile, cfg.ClientTLSInfo.KeyFile = c.tls.CertFile, c.tls.KeyFile
 	cfg.ClientTLSInfo.TrustedCAFile, cfg.ClientTLSInfo.ClientCertAuth = c.tls.ClientCAFile, c.tls.ClientCAFile != ""
+	if c.durable {
+		return cfg
+	}
 	// A member ends with this process at the latest, so the page cache is
 	// safe enough, and elections need not allow for a network.
 	cfg.UnsafeNoFsync = true
