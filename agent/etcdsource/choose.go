@@ -65,7 +65,7 @@ func (s *taskSet) put(name string, v value) bool {
 		s.roll.newest[name] = known
 		return s.settle(name)
 	}
-	plan, err := planOf(v.raw, name)
+	plan, err := s.planOf(v.raw, name)
 	switch {
 	case err != nil, plan.Paused: // what this agent had before stays known
 		delete(s.roll.newest, name)
@@ -78,9 +78,18 @@ func (s *taskSet) put(name string, v value) bool {
 	return s.settle(name)
 }
 
+func (s *taskSet) planOf(raw []byte, name string) (task.Plan, error) {
+	if mayRoll(raw) {
+		s.decoded++
+	}
+	return planOf(raw, name)
+}
+
+func mayRoll(raw []byte) bool { return bytes.Contains(raw, []byte("rollout")) }
+
 // planOf spares texts without a rollout a second look.
 func planOf(raw []byte, name string) (task.Plan, error) {
-	if !bytes.Contains(raw, []byte("rollout")) {
+	if !mayRoll(raw) {
 		return task.Plan{}, nil
 	}
 	return task.PlanOf(raw, name)

@@ -71,7 +71,7 @@ func (s *Source) list(ctx context.Context, client *clientv3.Client) (bool, error
 	s.logRefusals(before)
 	due := changed || !s.synced || s.cacheFailed.Load()
 	s.mu.Lock()
-	s.status.Revision, s.status.Others, s.status.Synced = s.set.revision, len(s.set.others), time.Now()
+	s.status.Revision, s.status.Others, s.status.Synced, s.status.decoded = s.set.revision, len(s.set.others), time.Now(), s.set.decoded
 	s.unsent = s.unsent || due
 	s.mu.Unlock()
 	s.tellRollouts()
@@ -235,7 +235,7 @@ func (w *watcher) take(ctx context.Context, resp clientv3.WatchResponse) error {
 	}
 	changed = w.s.fetchMissing(ctx, w.client) || changed
 	w.s.mu.Lock()
-	w.s.status.Revision, w.s.status.Others = set.revision, len(set.others)
+	w.s.status.Revision, w.s.status.Others, w.s.status.decoded = set.revision, len(set.others), set.decoded
 	w.s.unsent = w.s.unsent || changed
 	w.s.mu.Unlock()
 	w.s.tellRollouts()

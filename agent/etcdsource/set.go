@@ -38,14 +38,19 @@ type taskSet struct {
 	bad      map[string]badTask
 	others   map[string]value // of tasks that are for other agents; none of these is good or bad
 	roll     rollouts
+	aims     map[string]bool // by the lines that select agents: whether this one is meant
+	decoded  int             // texts that had to be decoded
 
 	rolloutPrefix string
 }
 
+// maxAims bounds what is remembered of selectors.
+const maxAims = 1000
+
 func newTaskSet(cfg Config) *taskSet {
 	return &taskSet{
 		prefix: cfg.tasks(), allow: cfg.AllowPaths, self: cfg.Identity,
-		good: map[string]goodTask{}, bad: map[string]badTask{}, others: map[string]value{},
+		good: map[string]goodTask{}, bad: map[string]badTask{}, others: map[string]value{}, aims: map[string]bool{},
 		roll: newRollouts(), rolloutPrefix: cfg.rollouts(),
 	}
 }
@@ -66,6 +71,11 @@ func (s *taskSet) use(name string, v value) bool {
 		s.others[name] = v
 		return false
 	}
+	if !wasGood && !wasBad && !s.meant(v.raw) {
+		s.others[name] = v
+		return false
+	}
+	s.decoded++
 	origin := s.origin(name, v.rev)
 	t, selected, err := task.DecodeFor(v.raw, origin, name, s.allow, s.self)
 	switch {
@@ -83,6 +93,26 @@ func (s *taskSet) use(name string, v value) bool {
 	}
 	delete(s.others, name)
 	return true
+}
+
+// meant says whether a text may be for this agent. In a large fleet most texts
+// are not, and those are not worth decoding.
+func (s *taskSet) meant(raw []byte) bool {
+	lines, ok := task.AimText(raw)
+	if !ok {
+		return true
+	}
+	meant, known := s.aims[string(lines)]
+	if !known {
+		s.decoded++
+		aim, err := task.AimOf(lines)
+		meant = err != nil || aim.Matches(s.self)
+		if len(s.aims) >= maxAims {
+			clear(s.aims)
+		}
+		s.aims[string(lines)] = meant
+	}
+	return meant
 }
 
 func (s *taskSet) origin(name string, rev int64) string {

@@ -30,6 +30,8 @@ type Status struct {
 	Synced    time.Time `json:"synced,omitzero"`      // last complete listing; zero: none since the start
 	LastError string    `json:"last_error,omitempty"` // one line; empty while connected
 	Others    int       `json:"others"`               // tasks that are for other agents
+
+	decoded int // texts of tasks, since the start
 }
 
 // Source is the task.Source of the tasks in etcd. Run is called once; Status

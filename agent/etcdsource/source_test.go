@@ -416,7 +416,7 @@ func TestOnlyTasksThatSelectTheAgentReachIt(t *testing.T) {
 	r.connected(true)
 	require.Equal(t, 1, r.Status().Others)
 
-	// A change of what is for others is decoded and goes no further.
+	// A change of what is for others goes no further.
 	last := e.Put(t, "/logferry/tasks/db", text("db2")+"select: {labels: {env: test}}\n")
 	r.knows(last)
 	require.Equal(t, last, r.Applied())
@@ -446,6 +446,42 @@ func TestOnlyTasksThatSelectTheAgentReachIt(t *testing.T) {
 	e.Delete(t, "/logferry/tasks/db")
 	r.knows(last + 1)
 	require.Zero(t, r.Status().Others)
+}
+
+func TestAnAgentThatChangesDoNotSelectDoesNoWorkForThem(t *testing.T) {
+	e := etcdtest.Start(t)
+	cfg := testConfig(t, e.Endpoints()...)
+	cfg.Identity = task.Identity{ID: "web-1", Host: "web-1", Labels: map[string]string{"app": "web"}}
+	e.Put(t, "/logferry/tasks/web", text("web")+"select: {labels: {app: web}}\n")
+	for _, name := range []string{"db-1", "db-2", "db-3"} {
+		e.Put(t, "/logferry/tasks/"+name, text(name)+"select: {labels: {app: db}}\n")
+	}
+	r := run(t, cfg)
+	r.until(map[string]string{"web": "web"})
+	r.connected(true)
+	before, err := os.Stat(cfg.CachePath)
+	require.NoError(t, err)
+	decoded := r.Status().decoded
+	require.Equal(t, 3, decoded, "its own task, and each selector once")
+
+	last := int64(0)
+	for n := range 20 {
+		last = e.Put(t, fmt.Sprintf("/logferry/tasks/db-%d", n%5), text(fmt.Sprint("db", n))+"select: {labels: {app: db}}\n")
+	}
+	r.knows(last)
+	require.Equal(t, last, r.Applied())
+	require.Equal(t, decoded, r.Status().decoded, "nothing is decoded")
+	require.Equal(t, 5, r.Status().Others)
+	require.Empty(t, r.snapshots, "nothing is handed on, so no state changes that would be reported")
+	after, err := os.Stat(cfg.CachePath)
+	require.NoError(t, err)
+	require.True(t, os.SameFile(before, after), "and nothing is kept")
+
+	// A text of which only a decoder can tell whom it is for is decoded.
+	last = e.Put(t, "/logferry/tasks/db-1", `{"paths": ["/var/log/db"], "topic": "db", "select": {"labels": {"app": "db"}}}`)
+	r.knows(last)
+	require.Equal(t, decoded+1, r.Status().decoded)
+	require.Empty(t, r.snapshots)
 }
 
 func TestTasksForOthersLeaveWithAListing(t *testing.T) {
