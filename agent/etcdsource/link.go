@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -12,12 +13,19 @@ import (
 // link is the one connection to etcd that an agent's source and registrar
 // share. It is dialled by whoever needs it first, and closed when the last of
 // its users leaves. Its methods may be called from several goroutines.
+//
+// A client that is given several members connects to all of them. In a fleet of
+// thousands that is two thirds of the connections too many, so an agent's link
+// has one member at a time: by chance at first, and the next one after a
+// failure.
 type link struct {
 	cfg  Config
+	one  bool          // one member at a time
 	turn chan struct{} // holds one token: whose turn it is to dial
 
 	mu     sync.Mutex
 	users  int
+	member int              // of cfg.Endpoints, of a link with one at a time; counted on without end
 	client *clientv3.Client // nil: not connected
 	cancel context.CancelFunc
 }
@@ -26,6 +34,24 @@ func newLink(cfg Config) *link {
 	l := &link{cfg: cfg, turn: make(chan struct{}, 1)}
 	l.turn <- struct{}{}
 	return l
+}
+
+// newAgentLink returns a link with one member at a time.
+func newAgentLink(cfg Config) *link {
+	l := newLink(cfg)
+	l.one, l.member = true, rand.N(1<<20)
+	return l
+}
+
+// target is what the next client is to reach.
+func (l *link) target() Config {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cfg := l.cfg
+	if l.one {
+		cfg.Endpoints = []string{cfg.Endpoints[l.member%len(cfg.Endpoints)]}
+	}
+	return cfg
 }
 
 // enter makes the caller a user of the link until it calls leave.
@@ -68,19 +94,20 @@ func (l *link) get(ctx context.Context) (*clientv3.Client, error) {
 	}
 	life, cancel := context.WithCancel(context.Background())
 	stop := context.AfterFunc(ctx, cancel)
-	c, err := dial(life, l.cfg)
+	c, err := dial(life, l.target())
 	if !stop() {
 		if err == nil {
 			_ = c.Close()
 		}
 		err = ctx.Err()
 	}
-	if err != nil {
-		cancel()
-		return nil, err
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err != nil {
+		cancel()
+		l.member++
+		return nil, err
+	}
 	l.client, l.cancel = c, cancel
 	return c, nil
 }
@@ -91,6 +118,7 @@ func (l *link) drop(c *clientv3.Client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.client == c {
+		l.member++
 		_ = l.closeLocked()
 	}
 }

@@ -119,6 +119,9 @@ func (r *Registrar) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if client := link.current(); client != nil && failures > 0 && connectionFails(err) {
+			link.drop(client) // another member may do what this one cannot
+		}
 		err = explain(r.source.cfg, err)
 		r.setStatus(Registration{LastError: err.Error()})
 		if time.Since(began) > stableSession || errors.Is(err, errLeaseLost) {

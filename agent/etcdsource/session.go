@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
 
 	"logferry/agent/task"
 )
@@ -35,11 +37,19 @@ func (s *Source) session(ctx context.Context) error {
 			s.link.drop(client)
 		}
 	}()
+	resumed, err := s.resume(ctx, client)
+	if err != nil {
+		return fmt.Errorf("find etcd again: %w", err)
+	}
 	for {
-		if _, err := s.list(ctx, client); err != nil {
-			return fmt.Errorf("list tasks: %w", err)
+		if !resumed {
+			if _, err := s.list(ctx, client); err != nil {
+				return fmt.Errorf("list tasks: %w", err)
+			}
 		}
+		resumed = false
 		err := s.watch(ctx, client)
+		s.resumable = connectionFails(err) || errors.Is(err, errConnection) || errors.Is(err, errSilent)
 		if !errors.Is(err, errCompacted) && !errors.Is(err, errWentBack) {
 			return fmt.Errorf("watch tasks: %w", err)
 		}
@@ -50,6 +60,23 @@ func (s *Source) session(ctx context.Context) error {
 		case <-time.After(backoff(0)):
 		}
 	}
+}
+
+// resume says whether the watch can go on where it broke off: then thousands of
+// agents that find etcd again together ask for what they have missed, and not
+// for all tasks.
+func (s *Source) resume(ctx context.Context, client *clientv3.Client) (bool, error) {
+	if !s.resumable || time.Since(s.Status().Synced) > s.cfg.ResyncInterval {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	resp, err := client.Get(ctx, s.set.prefix, clientv3.WithCountOnly())
+	if err != nil {
+		return false, err
+	}
+	h := resp.Header
+	return h.ClusterId == s.cluster && h.RaftTerm >= s.term && h.Revision >= s.set.revision, nil
 }
 
 // list makes the set what etcd holds now. It reports whether that changed
@@ -97,7 +124,7 @@ func (s *Source) read(ctx context.Context, client *clientv3.Client) (map[string]
 	if denied && !s.set.roll.denied {
 		s.log.Warn("rollouts cannot be read, changes that go from wave to wave do not reach this agent; grant its role readwrite", "prefix", s.set.rolloutPrefix)
 	}
-	s.set.roll.denied = denied
+	s.set.roll.denied, s.cluster, s.term = denied, resp.Header.ClusterId, resp.Header.RaftTerm
 	values := map[string]value{}
 	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
 		values[s.set.nameOf(kv.Key)] = valueOf(kv)
@@ -122,6 +149,7 @@ type watcher struct {
 	client *clientv3.Client
 	events clientv3.WatchChan
 	states clientv3.WatchChan // of rollouts; nil: they may not be read
+	broken <-chan struct{}    // closed: the connection broke
 	base   int64              // revision of the last listing; events up to it are known
 
 	progress *time.Ticker // asks for a sign of life
@@ -147,8 +175,10 @@ func (s *Source) watch(ctx context.Context, client *clientv3.Client) error {
 	if !unanswered.Stop() {
 		return errNoAnswer
 	}
+	broken, done := breaks(ctx, client)
+	defer done()
 	w := &watcher{
-		s: s, client: client, events: events, states: states, base: s.set.revision,
+		s: s, broken: broken, client: client, events: events, states: states, base: s.set.revision,
 		progress: time.NewTicker(s.cfg.WatchTimeout / 5),
 		silence:  time.NewTimer(s.cfg.WatchTimeout),
 		resync:   time.NewTimer(jitter(s.cfg.ResyncInterval)),
@@ -157,6 +187,22 @@ func (s *Source) watch(ctx context.Context, client *clientv3.Client) error {
 	w.flush.Stop()
 	defer w.stop()
 	return w.run(ctx)
+}
+
+// breaks returns a channel that is closed when the connection that works now
+// does not any more, which the client alone would try to mend without a word.
+// done ends the waiting.
+func breaks(ctx context.Context, client *clientv3.Client) (broken <-chan struct{}, done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	gone := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if conn := client.ActiveConnection(); !conn.WaitForStateChange(ctx, connectivity.Ready) {
+			return
+		}
+		close(gone)
+	})
+	return gone, func() { cancel(); waiting.Wait() }
 }
 
 func (w *watcher) stop() {
@@ -199,6 +245,8 @@ func (w *watcher) run(ctx context.Context) error {
 			}
 		case <-w.silence.C:
 			return errSilent
+		case <-w.broken:
+			return errConnection
 		case <-w.resync.C:
 			if err := w.relist(ctx); err != nil {
 				return err

@@ -44,6 +44,9 @@ type Source struct {
 
 	outbox      chan delivery // the newest set that waits for publish; never more than one
 	synced      bool          // etcd was listed since the start; belongs to Run
+	resumable   bool          // nothing but the connection failed since; belongs to Run
+	cluster     uint64        // id of the etcd that was listed last; belongs to Run
+	term        uint64        // of its leader then; belongs to Run
 	cacheFailed atomic.Bool
 
 	mu        sync.Mutex
@@ -89,7 +92,7 @@ func New(cfg Config, log *slog.Logger) (*Source, error) {
 		return nil, err
 	}
 	return &Source{
-		cfg: cfg, log: log, link: newLink(cfg), set: newTaskSet(cfg), outbox: make(chan delivery, 1),
+		cfg: cfg, log: log, link: newAgentLink(cfg), set: newTaskSet(cfg), outbox: make(chan delivery, 1),
 	}, nil
 }
 

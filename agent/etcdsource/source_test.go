@@ -35,7 +35,7 @@ func TestTasksArePutEditedAndDeletedWhileTheSourceRuns(t *testing.T) {
 	require.Equal(t, map[string]string{"web": "web2", "app": "app"}, topics(r.next()))
 	e.Delete(t, "/logferry/tasks/app")
 	require.Equal(t, map[string]string{"web": "web2"}, topics(r.next()))
-	require.Equal(t, Status{Connected: true, Revision: rev + 3, Synced: r.Status().Synced}, r.Status())
+	require.Equal(t, Status{Connected: true, Revision: rev + 3, Synced: r.Status().Synced, decoded: 3}, r.Status())
 }
 
 func TestKeysOutsideOfThePrefixConcernNoTask(t *testing.T) {
