@@ -1,10 +1,14 @@
 package etcdsource
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"logferry/test/etcdtest"
 )
@@ -74,4 +78,19 @@ func TestAfterABrokenConnectionTheWatchGoesOnWhereItWas(t *testing.T) {
 	p.open()
 	r.until(map[string]string{"web": "three"})
 	require.NotEqual(t, listed, r.Status().Synced, "what etcd has forgotten is listed")
+}
+
+func TestAgentsThatLoseEtcdTogetherComeBackOneAfterAnotherAndSlowlyWhenItIsBusy(t *testing.T) {
+	var first, refused, late time.Duration
+	for range 1000 {
+		first = max(first, pauseAfter(errConnection, 0))
+		refused = max(refused, pauseAfter(errConnection, 20))
+		late = max(late, pauseAfter(fmt.Errorf("list: %w", context.DeadlineExceeded), 20))
+		require.Less(t, pauseAfter(errConnection, 0), returnSpread)
+		require.GreaterOrEqual(t, pauseAfter(errConnection, 20), retryMax/2)
+		require.GreaterOrEqual(t, pauseAfter(status.Error(codes.DeadlineExceeded, ""), 20), retryBusy/2)
+	}
+	require.Greater(t, first, returnSpread/2)
+	require.LessOrEqual(t, refused, retryMax)
+	require.LessOrEqual(t, late, retryBusy)
 }

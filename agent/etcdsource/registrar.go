@@ -119,7 +119,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if client := link.current(); client != nil && failures > 0 && connectionFails(err) {
+		if client := link.current(); client != nil && failures > 1 && connectionFails(err) {
 			link.drop(client) // another member may do what this one cannot
 		}
 		err = explain(r.source.cfg, err)
@@ -127,7 +127,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 		if time.Since(began) > stableSession || errors.Is(err, errLeaseLost) {
 			failures = 0
 		}
-		pause := backoff(failures)
+		pause := pauseAfter(err, failures)
 		level := slog.LevelDebug // the source tells of a connection that fails
 		if !connectionFails(err) {
 			level = quiet.level(err.Error())

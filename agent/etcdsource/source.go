@@ -10,6 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"logferry/agent/rollout"
 	"logferry/agent/task"
 )
@@ -20,6 +23,8 @@ const (
 	cacheGrace    = 500 * time.Millisecond // how long etcd has for its first answer before the cache is published
 	retryMin      = 250 * time.Millisecond // first pause after a failure
 	retryMax      = 10 * time.Second       // longest pause
+	retryBusy     = time.Minute            // longest pause while etcd does not answer in time: it has too much to do
+	returnSpread  = 2 * time.Second        // over which agents come back that lost etcd together
 	stableSession = time.Minute            // a session this long starts the pauses over
 )
 
@@ -168,7 +173,7 @@ func (s *Source) Run(ctx context.Context, publish func(task.Snapshot)) error {
 		if time.Since(began) > stableSession {
 			failures = 0
 		}
-		pause := backoff(failures)
+		pause := pauseAfter(err, failures)
 		s.log.Log(ctx, quiet.level(err.Error()), "no connection to etcd, the tasks known so far stay", "error", err, "retry_in", pause)
 		select {
 		case <-ctx.Done():
@@ -267,6 +272,22 @@ func (s *Source) loadCache() *delivery {
 // so that agents which lost etcd together do not come back together.
 func backoff(failures int) time.Duration {
 	d := min(retryMax, retryMin<<min(failures, 10))
+	return d/2 + rand.N(d/2)
+}
+
+// pauseAfter returns the pause after a session has failed. Thousands of agents
+// that lose etcd together come back one after another, and when that is still
+// too much for it, ever more slowly: otherwise none of them would get its answer
+// in time, and all would ask again.
+func pauseAfter(err error, failures int) time.Duration {
+	if failures == 0 {
+		return rand.N(returnSpread)
+	}
+	limit := retryMax
+	if code := status.Code(err); errors.Is(err, context.DeadlineExceeded) || code == codes.DeadlineExceeded || code == codes.ResourceExhausted {
+		limit = retryBusy
+	}
+	d := min(limit, retryMin<<min(failures, 10))
 	return d/2 + rand.N(d/2)
 }
 

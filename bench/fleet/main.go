@@ -82,7 +82,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags.IntVar(&o.edits, "edits", 60, "`number` of edits, in turn of a task for all agents and of one for an app")
 	flags.DurationVar(&o.every, "every", time.Second, "`pause` between two edits")
 	flags.DurationVar(&o.steady, "steady", time.Minute, "how `long` the fleet at rest is measured")
-	flags.IntVar(&o.ramp, "ramp", 250, "`agents` started in a second")
+	flags.IntVar(&o.ramp, "ramp", 60, "`agents` started in a second")
 	flags.BoolVar(&o.restarts, "restarts", true, "restart one member, then all")
 	flags.DurationVar(&o.down, "down", 5*time.Second, "how `long` etcd is away at a restart")
 	flags.StringVar(&o.etcd, "etcd", "", "run etcd alone on this `directory`, for the program's own use")
@@ -95,7 +95,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 		given := map[string]bool{}
 		flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 		for name, value := range map[string]string{
-			"agents": "100", "tasks": "20", "apps": "4", "edits": "6", "every": "300ms", "steady": "1s", "down": "1s",
+			"agents": "100", "ramp": "250", "tasks": "20", "apps": "4", "edits": "6", "every": "300ms", "steady": "1s", "down": "1s",
 		} {
 			if !given[name] {
 				_ = flags.Set(name, value) // these values are right
