@@ -74,6 +74,7 @@ type TasksConfig struct {
 type EtcdConfig struct {
 	Endpoints    []string `yaml:"endpoints"` // host:port, or a URL
 	Prefix       string   `yaml:"prefix,omitempty"`
+	Groups       []string `yaml:"groups,omitempty"` // whose tasks concern this agent beside those for all
 	Username     string   `yaml:"username,omitempty"`
 	Password     string   `yaml:"password,omitempty" json:"-"`
 	PasswordFile string   `yaml:"password_file,omitempty"` // read at each login; line breaks at its end do not count
@@ -261,6 +262,6 @@ func (e *EtcdConfig) Client() (etcdsource.Config, error) {
 		}
 	}
 	return etcdsource.Config{
-		Endpoints: e.Endpoints, Prefix: e.Prefix, Username: e.Username, Password: e.Password, PasswordFile: e.PasswordFile, TLS: e.TLS,
+		Endpoints: e.Endpoints, Prefix: e.Prefix, Groups: e.Groups, Username: e.Username, Password: e.Password, PasswordFile: e.PasswordFile, TLS: e.TLS,
 	}, nil
 }

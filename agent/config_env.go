@@ -35,6 +35,7 @@ var envKeys = []envKey{
 	{"LOGFERRY_TASKS_FILES", "tasks.files", list(func(c *Config) *[]string { return &c.Tasks.Files })},
 	{"LOGFERRY_ETCD_ENDPOINTS", "tasks.etcd.endpoints", list(func(c *Config) *[]string { return &c.etcd().Endpoints })},
 	{"LOGFERRY_ETCD_PREFIX", "tasks.etcd.prefix", text(func(c *Config) *string { return &c.etcd().Prefix })},
+	{"LOGFERRY_ETCD_GROUPS", "tasks.etcd.groups", list(func(c *Config) *[]string { return &c.etcd().Groups })},
 	{"LOGFERRY_ETCD_USERNAME", "tasks.etcd.username", text(func(c *Config) *string { return &c.etcd().Username })},
 	{"LOGFERRY_ETCD_PASSWORD", "tasks.etcd.password", setPassword},
 	{"LOGFERRY_ETCD_PASSWORD_FILE", "tasks.etcd.password_file", setPasswordFile},

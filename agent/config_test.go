@@ -133,7 +133,7 @@ tasks:
 		"LOGFERRY_ID": "from-env", "LOGFERRY_LABELS": "env=dev, zone=b", "LOGFERRY_STATE_DIR": "/s", "LOGFERRY_ALLOW_PATHS": "/a/**,/b/**",
 		"LOGFERRY_HTTP_LISTEN": "0.0.0.0:1", "LOGFERRY_HTTP_PPROF": "true", "LOGFERRY_KAFKA_BROKERS": "a:1, b:2,",
 		"LOGFERRY_KAFKA_ACKS": "1", "LOGFERRY_KAFKA_COMPRESSION": "gzip", "LOGFERRY_KAFKA_CLIENT_ID": "c", "LOGFERRY_TASKS_FILES": "/t/*.yaml",
-		"LOGFERRY_ETCD_ENDPOINTS": "e:2379", "LOGFERRY_ETCD_PREFIX": "/p", "LOGFERRY_ETCD_USERNAME": "v", "LOGFERRY_ETCD_PASSWORD": "w",
+		"LOGFERRY_ETCD_ENDPOINTS": "e:2379", "LOGFERRY_ETCD_PREFIX": "/p", "LOGFERRY_ETCD_GROUPS": "web,eu", "LOGFERRY_ETCD_USERNAME": "v", "LOGFERRY_ETCD_PASSWORD": "w",
 		"LOGFERRY_LOG_LEVEL": "warn", "LOGFERRY_LOG_FORMAT": "json", "LOGFERRY_BUFFER_BYTES": "8MiB", "LOGFERRY_MEMORY_LIMIT": "67108864",
 		"LOGFERRY_SHUTDOWN_TIMEOUT": "5s", "LOGFERRY_RECONCILE_INTERVAL": "6s", "LOGFERRY_CHECKPOINT_INTERVAL": "7s",
 	}))
@@ -146,7 +146,7 @@ tasks:
 	require.Equal(t, "1", cfg.Kafka.Acks)
 	require.Equal(t, "gzip", cfg.Kafka.Compression)
 	require.Equal(t, TasksConfig{Files: []string{"/t/*.yaml"}, Etcd: &EtcdConfig{
-		Endpoints: []string{"e:2379"}, Prefix: "/p", Username: "v", Password: "w", LeaseTTL: 30 * time.Second,
+		Endpoints: []string{"e:2379"}, Prefix: "/p", Groups: []string{"web", "eu"}, Username: "v", Password: "w", LeaseTTL: 30 * time.Second,
 	}}, cfg.Tasks)
 	require.Equal(t, LogConfig{Level: "warn", Format: "json"}, cfg.Log)
 	require.EqualValues(t, 8<<20, cfg.Memory.BufferBytes)

@@ -134,6 +134,10 @@ func (c *Config) validateEtcd() error {
 			return c.fault(fmt.Sprintf("tasks.etcd.endpoints[%d]", i), "%v; write host:port or https://host:port", err)
 		}
 	}
+	if err := etcdsource.CheckGroups(e.Groups); err != nil {
+		index, text, _ := strings.Cut(err.Error(), ": ")
+		return c.fault("tasks.etcd.groups"+index, "%s", text)
+	}
 	switch {
 	case !strings.HasPrefix(e.Prefix, "/"):
 		return c.fault("tasks.etcd.prefix", "%q must start with / and hold a name; write %s", e.Prefix, DefaultEtcdPrefix)

@@ -24,7 +24,7 @@ func (a *Agent) openRegistrar(opts Options) error {
 	who := a.identity
 	a.trials = &trials{status: a.supervisor.status}
 	a.self = etcdsource.Agent{
-		ID: who.ID, Host: who.Host, Version: opts.Version, Labels: who.Labels,
+		ID: who.ID, Host: who.Host, Version: opts.Version, Labels: who.Labels, Groups: a.groups(),
 		Started: time.Now().UTC().Truncate(time.Second), HTTP: reachable(a.Addr().String(), who.Host), Instance: a.instance(),
 	}
 	if a.etcd == nil || opts.DryRun != nil { // what is only shown must not be taken for an agent that ships
@@ -85,12 +85,23 @@ func (a *Agent) reports() []etcdsource.TaskReport {
 			RefusedRevision: t.RefusedRevision, DeadLetters: t.SetAside,
 		}
 		r.Trial, r.LagGrows = a.trials.of(t.Name)
+		if t.Source == sourceEtcd {
+			r.Group = a.etcd.GroupOf(t.Name)
+		}
 		if t.LagSeconds > 0 {
 			r.OldestUnacked = now.Add(-time.Duration(t.LagSeconds * float64(time.Second))).UTC().Truncate(time.Second)
 		}
 		out = append(out, r)
 	}
 	return out
+}
+
+// groups returns those whose tasks in etcd concern this agent.
+func (a *Agent) groups() []string {
+	if a.cfg.Tasks.Etcd == nil {
+		return nil
+	}
+	return a.cfg.Tasks.Etcd.Groups
 }
 
 // others returns how many tasks are for other agents.

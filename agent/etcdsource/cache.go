@@ -35,6 +35,8 @@ type cacheBody struct {
 	Planned []cacheItem              `json:"planned,omitempty"` // newest versions that go from wave to wave
 	Before  []cacheItem              `json:"before,omitempty"`  // what this agent had before it took those
 	States  map[string]rollout.State `json:"states,omitempty"`
+
+	Groups map[string]cacheBody `json:"groups,omitempty"` // the same of each group of the agent
 }
 
 type cacheItem struct {

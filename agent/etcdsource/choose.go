@@ -16,11 +16,11 @@ import (
 // on; no task can be called so.
 const leaderName = "~leader"
 
-func (c Config) rollouts() string { return c.Prefix + "/rollouts/" }
+func (c Config) rollouts() string { return c.base() + "/rollouts/" }
 
 // goods is the prefix of the last good texts of tasks that are being rolled
 // out, for agents that have never seen them.
-func (c Config) goods() string { return c.Prefix + "/good/" }
+func (c Config) goods() string { return c.base() + "/good/" }
 
 // planned is the newest text of a task that goes from wave to wave.
 type planned struct {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,6 +45,7 @@ type leaderValue struct {
 // too early.
 type Conductor struct {
 	source *Source
+	cfg    Config        // of what is for all agents, or of one group
 	name   func() string // of this agent's keys; empty: it is not registered
 	log    *slog.Logger
 	store  *Store
@@ -54,24 +56,38 @@ type Conductor struct {
 // NewConductor returns a conductor on the connection of the registrar's source.
 func NewConductor(r *Registrar, log *slog.Logger) *Conductor {
 	return &Conductor{
-		source: r.source, name: func() string { return r.Status().Name }, log: log,
-		store: &Store{cfg: r.source.cfg, log: log, link: r.source.link}, ttl: leaderTTL, now: time.Now,
+		source: r.source, cfg: r.source.cfg, name: func() string { return r.Status().Name }, log: log,
+		ttl: leaderTTL, now: time.Now,
 	}
 }
 
 // Run offers this agent while a rollout that concerns it is under way, until
-// ctx ends. It is called once.
+// ctx ends. It is called once. Each group has a leader of its own.
 func (c *Conductor) Run(ctx context.Context) error {
 	c.source.link.enter()
 	defer func() { _ = c.source.link.leave() }()
+	var groups sync.WaitGroup
+	for _, cfg := range c.cfg.scopes() {
+		one := *c
+		one.cfg, one.store = cfg, &Store{cfg: cfg, log: c.log, link: c.source.link, scoped: true}
+		groups.Go(func() { one.run(ctx) })
+	}
+	groups.Wait()
+	return ctx.Err()
+}
+
+func (c *Conductor) view() rolloutView { return c.source.rolloutView(c.cfg.group) }
+
+// run is Run for one group.
+func (c *Conductor) run(ctx context.Context) {
 	var quiet rateLimit
 	for failures := 0; wait(ctx, conductorLook); {
-		if view := c.source.rolloutView(); !view.underWay || view.leader != "" || c.name() == "" {
+		if view := c.view(); !view.underWay || view.leader != "" || c.name() == "" {
 			failures = 0
 			continue
 		}
 		// Of many agents that see the same, few should try at once.
-		if !wait(ctx, rand.N(conductorWait)) || c.source.rolloutView().leader != "" {
+		if !wait(ctx, rand.N(conductorWait)) || c.view().leader != "" {
 			continue
 		}
 		err := c.lead(ctx)
@@ -91,13 +107,13 @@ func (c *Conductor) Run(ctx context.Context) error {
 		c.log.Log(ctx, level, "this agent cannot move rollouts on, another one may", "error", explain(c.source.cfg, err), "retry_in", pause)
 		wait(ctx, pause)
 	}
-	return ctx.Err()
 }
 
-// Leads says whether this is the agent that moves rollouts on at the moment.
+// Leads says whether this is an agent that moves rollouts on at the moment, for
+// all agents or for one of its groups.
 func (c *Conductor) Leads() bool {
 	name := c.name()
-	return name != "" && c.source.rolloutView().leader == name
+	return name != "" && slices.ContainsFunc(c.cfg.scopes(), func(cfg Config) bool { return c.source.rolloutView(cfg.group).leader == name })
 }
 
 // lead moves rollouts on until none is under way that concerns this agent (nil),
@@ -118,7 +134,7 @@ func (c *Conductor) lead(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("keep lease alive: %w", err)
 	}
-	c.log.Info("this agent moves rollouts on", "agent", t.value.Agent)
+	c.log.Info("this agent moves rollouts on", "agent", t.value.Agent, "prefix", c.cfg.base())
 
 	fleets := make(chan *Fleet, 1) // nil: the newest is not known
 	blind := make(chan error, 1)   // why there will be none
@@ -172,7 +188,7 @@ func (c *Conductor) claim(ctx context.Context, client *clientv3.Client) (*turn, 
 	return t, nil
 }
 
-func (c *Conductor) leaderKey() string { return c.source.cfg.rollouts() + leaderName }
+func (c *Conductor) leaderKey() string { return c.cfg.rollouts() + leaderName }
 
 // resign lets another agent lead at once, if etcd can be reached.
 func (t *turn) resign(ctx context.Context) {

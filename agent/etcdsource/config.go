@@ -4,7 +4,9 @@
 // restart of the agent, and what changed meanwhile is found as soon as etcd
 // answers again.
 //
-// A task is the value of the key PREFIX/tasks/NAME, in YAML or JSON.
+// A task is the value of the key PREFIX/tasks/NAME, in YAML or JSON; one of a
+// group that of PREFIX/groups/GROUP/tasks/NAME, and only agents of that group
+// ever see it.
 package etcdsource
 
 import (
@@ -12,6 +14,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +30,9 @@ type Config struct {
 	// PasswordFile holds the password instead; it is read again at each login, and
 	// line breaks at its end do not count.
 	PasswordFile string
+	// Groups are those that the agent belongs to: their tasks concern it beside
+	// those that are for all agents.
+	Groups []string
 	// TLS is for endpoints with https and those without a scheme; nil: the
 	// system's authorities for the former, plain text for the latter.
 	TLS *TLSConfig
@@ -42,7 +48,12 @@ type Config struct {
 	AllowPaths task.AllowList
 	// Identity is what selectors of tasks are held against.
 	Identity task.Identity
+
+	group string // whose keys tasks, rollouts and goods name; empty: those for all agents
 }
+
+// MaxGroups is how many groups an agent can belong to.
+const MaxGroups = 16
 
 // SetDefaults fills in what is not set.
 func (c *Config) SetDefaults() {
@@ -81,6 +92,9 @@ func (c Config) Validate() error {
 	if (c.Password != "" || c.PasswordFile != "") && c.Username == "" {
 		return fmt.Errorf("etcd username: is missing while a password is set; give both or none")
 	}
+	if err := CheckGroups(c.Groups); err != nil {
+		return fmt.Errorf("etcd groups%w", err)
+	}
 	if c.TLS != nil {
 		if err := c.TLS.Validate(); err != nil {
 			return fmt.Errorf("etcd tls.%w", err)
@@ -88,6 +102,23 @@ func (c Config) Validate() error {
 	}
 	if min(c.DialTimeout, c.RequestTimeout, c.WatchTimeout, c.ResyncInterval) <= 0 {
 		return fmt.Errorf("etcd timeouts: must be positive; leave them out for the defaults")
+	}
+	return nil
+}
+
+// CheckGroups reports groups that an agent cannot belong to. The error begins
+// with the index of the one to mend.
+func CheckGroups(groups []string) error {
+	if len(groups) > MaxGroups {
+		return fmt.Errorf("[%d]: an agent can belong to %d groups at most; select by labels within a group instead", MaxGroups, MaxGroups)
+	}
+	for i, g := range groups {
+		switch {
+		case !task.ValidWord(g):
+			return fmt.Errorf("[%d]: %q cannot name a group; use up to 63 letters, digits, '.', '_' and '-'", i, g)
+		case slices.Contains(groups[:i], g):
+			return fmt.Errorf("[%d]: %q is named twice; remove one of them", i, g)
+		}
 	}
 	return nil
 }
@@ -119,5 +150,55 @@ func (c Config) password() (string, error) {
 	return strings.TrimRight(string(data), "\r\n"), nil
 }
 
-// tasks returns the prefix of all keys that hold tasks.
-func (c Config) tasks() string { return c.Prefix + "/tasks/" }
+// in returns the configuration of what is kept for a group; empty: for all agents.
+func (c Config) in(group string) Config {
+	c.group = group
+	return c
+}
+
+// scopes returns the configuration of what is for all agents, and then that of
+// each group of this one.
+func (c Config) scopes() []Config {
+	all := []Config{c.in("")}
+	for _, g := range c.Groups {
+		all = append(all, c.in(g))
+	}
+	return all
+}
+
+// base is where the tasks of a group and all that belongs to them are kept.
+func (c Config) base() string {
+	if c.group == "" {
+		return c.Prefix
+	}
+	return c.groups() + c.group
+}
+
+// groups is the prefix of all groups.
+func (c Config) groups() string { return c.Prefix + "/groups/" }
+
+// tasks is the prefix of the keys that hold tasks.
+func (c Config) tasks() string { return c.base() + "/tasks/" }
+
+// place takes a key apart: what kind of thing it holds ("tasks", "rollouts" and
+// so on), for which group, and the name of that.
+func (c Config) place(key string) (kind, group, name string) {
+	rest, ok := strings.CutPrefix(key, c.Prefix+"/")
+	if !ok {
+		return "", "", ""
+	}
+	if inner, ok := strings.CutPrefix(rest, "groups/"); ok {
+		group, rest, _ = strings.Cut(inner, "/")
+	}
+	kind, name, _ = strings.Cut(rest, "/")
+	return kind, group, name
+}
+
+// Qualified is a task's name as it is written where tasks of several groups
+// stand beside each other: GROUP/NAME, and NAME for those that are for all.
+func Qualified(group, name string) string {
+	if group == "" {
+		return name
+	}
+	return group + "/" + name
+}

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/connectivity"
 )
@@ -18,10 +18,10 @@ import (
 // Fleet is what etcd holds of agents and tasks at one revision.
 type Fleet struct {
 	Revision int64
-	Members  []Member // sorted by name
-	Tasks    []Entry  // sorted by name
-	Rollouts map[string]RolloutEntry
-	Leader   string // name of the agent that moves rollouts on; empty: none does
+	Members  []Member                // sorted by name
+	Tasks    []Entry                 // sorted by qualified name
+	Rollouts map[string]RolloutEntry // by qualified name
+	Leaders  map[string]string       // by group: name of the agent that moves rollouts on, where one does
 }
 
 // Member is one agent that runs: its registration and what it reports.
@@ -39,40 +39,42 @@ func (m Member) Applied() int64 { return max(m.Agent.Revision, m.Report.Revision
 // fleetSet is a fleet that events are applied to. It belongs to one goroutine.
 type fleetSet struct {
 	store    *Store
+	prefixes []string // of all that may be read of it
 	revision int64
 	agents   map[string]Agent
 	reports  map[string]Report
 	tasks    map[string]Entry
 	rollouts map[string]RolloutEntry
-	leader   string
+	leaders  map[string]string
 	broken   map[string]string // by key: why its value cannot be read
 }
 
 // put takes over a key; one of no known kind is left alone.
 func (f *fleetSet) put(kv *mvccpb.KeyValue) {
 	f.remove(kv.Key)
-	key, cfg := string(kv.Key), f.store.cfg
-	if name, ok := strings.CutPrefix(key, cfg.tasks()); ok {
-		f.tasks[name] = f.store.entry(kv)
-	} else if name, ok := strings.CutPrefix(key, cfg.agents()); ok {
+	key := string(kv.Key)
+	switch kind, group, name := f.store.cfg.place(key); {
+	case kind == "tasks":
+		f.tasks[Qualified(group, name)] = f.store.Group(group).entry(kv)
+	case kind == "rollouts":
+		f.putRollout(group, name, kv)
+	case kind == "agents" && group == "":
 		readMember(f, key, name, kv.Value, f.agents)
-	} else if name, ok := strings.CutPrefix(key, cfg.reports()); ok {
+	case kind == "status" && group == "":
 		readMember(f, key, name, kv.Value, f.reports)
-	} else if name, ok := strings.CutPrefix(key, cfg.rollouts()); ok {
-		f.putRollout(name, kv)
 	}
 }
 
-func (f *fleetSet) putRollout(name string, kv *mvccpb.KeyValue) {
+func (f *fleetSet) putRollout(group, name string, kv *mvccpb.KeyValue) {
 	if name == leaderName {
 		var who leaderValue
 		_ = json.Unmarshal(kv.Value, &who)
-		f.leader = who.Agent
+		f.leaders[group] = who.Agent
 		return
 	}
 	st := RolloutEntry{Modified: kv.ModRevision}
 	_ = json.Unmarshal(kv.Value, &st.State) // one that cannot be read is of no version, and is written anew
-	f.rollouts[name] = st
+	f.rollouts[Qualified(group, name)] = st
 }
 
 func readMember[T any](f *fleetSet, key, name string, text []byte, into map[string]T) {
@@ -84,20 +86,24 @@ func readMember[T any](f *fleetSet, key, name string, text []byte, into map[stri
 }
 
 func (f *fleetSet) remove(key []byte) {
-	cfg, k := f.store.cfg, string(key)
-	delete(f.broken, k)
-	delete(f.tasks, strings.TrimPrefix(k, cfg.tasks()))
-	delete(f.agents, strings.TrimPrefix(k, cfg.agents()))
-	delete(f.reports, strings.TrimPrefix(k, cfg.reports()))
-	delete(f.rollouts, strings.TrimPrefix(k, cfg.rollouts()))
-	if k == cfg.rollouts()+leaderName {
-		f.leader = ""
+	delete(f.broken, string(key))
+	switch kind, group, name := f.store.cfg.place(string(key)); {
+	case kind == "tasks":
+		delete(f.tasks, Qualified(group, name))
+	case kind == "rollouts" && name == leaderName:
+		delete(f.leaders, group)
+	case kind == "rollouts":
+		delete(f.rollouts, Qualified(group, name))
+	case kind == "agents" && group == "":
+		delete(f.agents, name)
+	case kind == "status" && group == "":
+		delete(f.reports, name)
 	}
 }
 
 // fleet returns what the set holds now.
 func (f *fleetSet) fleet() Fleet {
-	out := Fleet{Revision: f.revision, Rollouts: maps.Clone(f.rollouts), Leader: f.leader}
+	out := Fleet{Revision: f.revision, Rollouts: maps.Clone(f.rollouts), Leaders: maps.Clone(f.leaders)}
 	for _, name := range slices.Sorted(maps.Keys(f.tasks)) {
 		out.Tasks = append(out.Tasks, f.tasks[name])
 	}
@@ -131,18 +137,19 @@ func (s *Store) readFleet(ctx context.Context) (*fleetSet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list agents: %w", explain(s.cfg, err))
 	}
-	var ops []clientv3.Op
-	for _, prefix := range s.fleetPrefixes() {
-		ops = append(ops, clientv3.OpGet(prefix, clientv3.WithPrefix()))
+	prefixes := s.fleetPrefixes()
+	resp, err := readAll(ctx, c, prefixes)
+	if is(err, rpctypes.ErrPermissionDenied) && !s.scoped { // a role from before groups
+		prefixes = prefixes[:len(prefixes)-1]
+		resp, err = readAll(ctx, c, prefixes)
 	}
-	resp, err := c.Txn(ctx).Then(ops...).Commit()
 	if err != nil {
 		return nil, fmt.Errorf("list agents: %w", explain(s.cfg, err))
 	}
 	set := &fleetSet{
-		store: s, revision: resp.Header.Revision,
+		store: s, prefixes: prefixes, revision: resp.Header.Revision,
 		agents: map[string]Agent{}, reports: map[string]Report{}, tasks: map[string]Entry{}, broken: map[string]string{},
-		rollouts: map[string]RolloutEntry{},
+		rollouts: map[string]RolloutEntry{}, leaders: map[string]string{},
 	}
 	for _, r := range resp.Responses {
 		for _, kv := range r.GetResponseRange().Kvs {
@@ -152,8 +159,23 @@ func (s *Store) readFleet(ctx context.Context) (*fleetSet, error) {
 	return set, nil
 }
 
-func (s *Store) fleetPrefixes() [4]string {
-	return [4]string{s.cfg.tasks(), s.cfg.agents(), s.cfg.reports(), s.cfg.rollouts()}
+// readAll reads all keys with any of the prefixes, as they were at one moment.
+func readAll(ctx context.Context, c *clientv3.Client, prefixes []string) (*clientv3.TxnResponse, error) {
+	var ops []clientv3.Op
+	for _, prefix := range prefixes {
+		ops = append(ops, clientv3.OpGet(prefix, clientv3.WithPrefix()))
+	}
+	return c.Txn(ctx).Then(ops...).Commit()
+}
+
+// fleetPrefixes are those of all that a fleet consists of; the last is that of
+// all groups, unless the store is for what one of them does.
+func (s *Store) fleetPrefixes() []string {
+	if s.scoped {
+		return []string{s.cfg.tasks(), s.cfg.rollouts(), s.cfg.agents(), s.cfg.reports()}
+	}
+	all := s.cfg.in("")
+	return []string{all.tasks(), all.rollouts(), all.agents(), all.reports(), all.groups()}
 }
 
 // showShare is how many times longer than one show takes the pause after it is,
@@ -206,10 +228,12 @@ func (s *Store) followFleet(ctx context.Context, set *fleetSet, interval time.Du
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	base := set.revision
-	watches, err := s.openWatches(ctx, cancel, client, base)
+	watches, err := s.openWatches(ctx, cancel, client, set.prefixes, base)
 	if err != nil {
 		return explain(s.cfg, err)
 	}
+	events, merged := merge(ctx, watches)
+	defer merged()
 	progress, silence, due := time.NewTicker(s.cfg.WatchTimeout/5), time.NewTimer(s.cfg.WatchTimeout), time.NewTimer(time.Hour)
 	due.Stop()
 	defer func() { progress.Stop(); silence.Stop(); due.Stop() }()
@@ -232,10 +256,7 @@ func (s *Store) followFleet(ctx context.Context, set *fleetSet, interval time.Du
 				return explain(s.cfg, err)
 			}
 			continue
-		case resp, open = <-watches[0]:
-		case resp, open = <-watches[1]:
-		case resp, open = <-watches[2]:
-		case resp, open = <-watches[3]:
+		case resp, open = <-events:
 		}
 		if !open {
 			return errLostWatch
@@ -253,10 +274,10 @@ func (s *Store) followFleet(ctx context.Context, set *fleetSet, interval time.Du
 }
 
 // openWatches begins at what is known; apply skips that. See Source.watch.
-func (s *Store) openWatches(ctx context.Context, cancel func(), client *clientv3.Client, base int64) (watches [4]clientv3.WatchChan, err error) {
+func (s *Store) openWatches(ctx context.Context, cancel func(), client *clientv3.Client, prefixes []string, base int64) (watches []clientv3.WatchChan, err error) {
 	unanswered := time.AfterFunc(s.cfg.RequestTimeout, cancel)
-	for i, prefix := range s.fleetPrefixes() {
-		watches[i] = client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(base))
+	for _, prefix := range prefixes {
+		watches = append(watches, client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(base)))
 	}
 	if !unanswered.Stop() {
 		return watches, errNoAnswer

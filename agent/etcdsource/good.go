@@ -12,20 +12,20 @@ import (
 // fetchMissing looks up the last good texts that this agent has never seen, and
 // reports whether the snapshot changes by what it found. What is not there now
 // is looked for again at the next change and the next listing.
-func (s *Source) fetchMissing(ctx context.Context, client *clientv3.Client) bool {
+func (s *taskSet) fetchMissing(ctx context.Context, client *clientv3.Client) bool {
 	changed := false
-	for name, want := range maps.Clone(s.set.roll.missing) {
-		p, ok := s.set.roll.newest[name]
+	for name, want := range maps.Clone(s.roll.missing) {
+		p, ok := s.roll.newest[name]
 		if !ok {
-			delete(s.set.roll.missing, name)
+			delete(s.roll.missing, name)
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 		text := findText(ctx, client, s.cfg, name, want)
 		cancel()
 		if text != nil {
-			s.set.roll.fetched[name] = value{raw: text, rev: want.Revision, created: p.created}
-			changed = s.set.settle(name) || changed
+			s.roll.fetched[name] = value{raw: text, rev: want.Revision, created: p.created}
+			changed = s.settle(name) || changed
 		}
 	}
 	return changed

@@ -40,6 +40,7 @@ func (t TaskOnAgent) Troubled() bool { return t.State == stateRefused || t.State
 // those of the agents' newest reports.
 type TaskOverview struct {
 	Name     string `json:"name"`
+	Group    string `json:"group,omitempty"` // empty: it is for all agents
 	Revision int64  `json:"revision"`        // of its newest version; 0: it is not in etcd
 	Error    string `json:"error,omitempty"` // why no agent can take the newest version
 	Agents   int    `json:"agents"`          // that it is for, or that run it
@@ -62,25 +63,29 @@ type TaskOverview struct {
 	On []TaskOnAgent `json:"on"` // sorted by agent
 }
 
+// Qualified is the task's name with its group.
+func (t TaskOverview) Qualified() string { return Qualified(t.Group, t.Name) }
+
 // Troubled says whether somebody should look at the task.
 func (t TaskOverview) Troubled() bool {
 	return t.Error != "" || t.Refused > 0 || t.Failing > 0 || t.Rollout != nil && t.Rollout.Phase == rollout.Back
 }
 
 // Overview joins what the tasks ask for with what the agents report, sorted
-// by the tasks' names. Tasks that agents have from their own files are part of
+// by the tasks' qualified names. Tasks that agents have from their own files are part of
 // it.
 func (f Fleet) Overview() []TaskOverview {
 	reports := make([]map[string]TaskReport, len(f.Members))
 	for i, m := range f.Members {
 		reports[i] = make(map[string]TaskReport, len(m.Report.Tasks))
 		for _, r := range m.Report.Tasks {
-			reports[i][r.Name] = r
+			reports[i][Qualified(r.Group, r.Name)] = r
 		}
 	}
 	all := map[string]TaskOverview{}
 	for _, entry := range f.Tasks {
-		o := TaskOverview{Name: entry.Name, Revision: entry.Modified, On: []TaskOnAgent{}}
+		key := entry.Qualified()
+		o := TaskOverview{Name: entry.Name, Group: entry.Group, Revision: entry.Modified, On: []TaskOnAgent{}}
 		aim, err := task.Aim(entry.Raw, fmt.Sprintf("%s@rev %d", entry.Name, entry.Modified), entry.Name)
 		if err != nil {
 			o.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
@@ -88,9 +93,9 @@ func (f Fleet) Overview() []TaskOverview {
 		o.Rollout = f.progress(entry)
 		wanted, exists := o.Rollout.wanted(entry.Modified)
 		for i, m := range f.Members {
-			r, reported := reports[i][entry.Name]
-			delete(reports[i], entry.Name)
-			meant := aim.Matches(m.identity())
+			r, reported := reports[i][key]
+			delete(reports[i], key)
+			meant := m.sees(entry.Group) && aim.Matches(m.identity())
 			if reported || meant && err == nil {
 				state := stateOn(m, r, reported, meant, wanted)
 				if !exists && !reported {
@@ -99,21 +104,21 @@ func (f Fleet) Overview() []TaskOverview {
 				o.add(m, r, state)
 			}
 		}
-		all[o.Name] = o
+		all[key] = o
 	}
 	for i, m := range f.Members {
-		for name, r := range reports[i] {
-			o, known := all[name]
+		for key, r := range reports[i] {
+			o, known := all[key]
 			if !known {
-				o = TaskOverview{Name: name}
+				o = TaskOverview{Name: r.Name, Group: r.Group}
 			}
 			o.add(m, r, stateOn(m, r, true, r.Revision == 0, 0))
-			all[name] = o
+			all[key] = o
 		}
 	}
 	out := make([]TaskOverview, 0, len(all))
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, all[name])
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, all[key])
 	}
 	return out
 }
@@ -160,6 +165,6 @@ func (o *TaskOverview) add(m Member, r TaskReport, state string) {
 	if !r.OldestUnacked.IsZero() && (o.OldestUnacked.IsZero() || r.OldestUnacked.Before(o.OldestUnacked)) {
 		o.OldestUnacked = r.OldestUnacked
 	}
-	r.Name, r.State = o.Name, state
+	r.Name, r.Group, r.State = o.Name, o.Group, state
 	o.On = append(o.On, TaskOnAgent{Agent: m.Name, Host: m.Agent.Host, TaskReport: r})
 }

@@ -30,11 +30,11 @@ func (f Fleet) progress(entry Entry) *RolloutProgress {
 	if err != nil || plan.Rollout == nil || plan.Paused {
 		return nil
 	}
-	p := &RolloutProgress{Phase: rollout.Rolling, Revision: entry.Modified, Leader: f.Leader}
+	p := &RolloutProgress{Phase: rollout.Rolling, Revision: entry.Modified, Leader: f.Leaders[entry.Group]}
 	for _, w := range plan.Rollout.Waves {
 		p.Waves = append(p.Waves, w.String())
 	}
-	st, known := f.Rollouts[entry.Name]
+	st, known := f.Rollouts[entry.Qualified()]
 	switch {
 	case !known || !st.About(entry.Created, entry.version()):
 		p.Reason = "no agent has begun yet"
@@ -45,7 +45,7 @@ func (f Fleet) progress(entry Entry) *RolloutProgress {
 	p.Phase, p.Good, p.Wave, p.Since, p.Agent, p.Reason = st.Phase, st.Good.Revision, st.Wave, st.Since, st.Agent, st.Reason
 	p.Agents, p.Names = st.Size, st.First
 	if st.Phase == rollout.Rolling {
-		h := st.Health(entry.Name, f.concerned(entry.Name, plan.Select))
+		h := st.Health(entry.Name, f.concerned(entry.Group, entry.Name, plan.Select))
 		p.Agents, p.Have, p.Agent, p.Reason = h.Agents, h.Have, h.Agent, h.Text
 		if h.Nobody {
 			p.Reason = "no agent of this wave runs"
@@ -56,19 +56,20 @@ func (f Fleet) progress(entry Entry) *RolloutProgress {
 
 // Forecast says whom each wave of a task's text would reach now; nil when the
 // text reaches every agent at once.
-func (f Fleet) Forecast(name string, text []byte) (*task.Rollout, []rollout.Step) {
-	plan, err := planOf(text, name)
+func (f Fleet) Forecast(entry Entry) (*task.Rollout, []rollout.Step) {
+	name := entry.Name
+	plan, err := planOf(entry.Raw, name)
 	if err != nil || plan.Rollout == nil || plan.Paused {
 		return nil, nil
 	}
-	return plan.Rollout, rollout.Forecast(name, *plan.Rollout, f.concerned(name, plan.Select))
+	return plan.Rollout, rollout.Forecast(name, *plan.Rollout, f.concerned(entry.Group, name, plan.Select))
 }
 
-// Task returns the task of a name as it is, and how far its newest change has
+// Task returns the task of a group and a name as it is, and how far its newest change has
 // come: nil when it has reached every agent.
-func (f Fleet) Task(name string) (Entry, *RolloutProgress, bool) {
+func (f Fleet) Task(group, name string) (Entry, *RolloutProgress, bool) {
 	for _, entry := range f.Tasks {
-		if entry.Name == name {
+		if entry.Name == name && entry.Group == group {
 			return entry, f.progress(entry), true
 		}
 	}

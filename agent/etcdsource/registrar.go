@@ -25,12 +25,13 @@ const (
 )
 
 const (
-	reportInterval = 30 * time.Second       // between two reports when no state changes, at least
-	lookInterval   = 250 * time.Millisecond // between two looks at the states
-	reportBurst    = 5                      // reports of changed states without a pause
-	reportRefill   = 5 * time.Second        // after which one more may go
-	maxRejoin      = 2 * time.Second        // longest pause before a lost lease is replaced
-	removeTimeout  = time.Second            // for taking the registration away at the end
+	reportInterval  = 30 * time.Second       // between two reports when no state changes, at least
+	lookInterval    = 250 * time.Millisecond // between two looks at the states
+	reportBurst     = 5                      // reports of changed states without a pause
+	reportRefill    = 5 * time.Second        // after which one more may go
+	maxRejoin       = 2 * time.Second        // longest pause before a lost lease is replaced
+	patientFailures = 4                      // in a row, after which another member is tried
+	removeTimeout   = time.Second            // for taking the registration away at the end
 )
 
 var errLeaseLost = errors.New("the lease was lost")
@@ -119,7 +120,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if client := link.current(); client != nil && failures > 1 && connectionFails(err) {
+		if client := link.current(); client != nil && failures >= patientFailures && connectionFails(err) {
 			link.drop(client) // another member may do what this one cannot
 		}
 		err = explain(r.source.cfg, err)

@@ -20,6 +20,7 @@ type Agent struct {
 	Host     string            `json:"host"`
 	Version  string            `json:"version"`
 	Labels   map[string]string `json:"labels,omitempty"`
+	Groups   []string          `json:"groups,omitempty"` // whose tasks concern it beside those for all agents
 	Started  time.Time         `json:"started"`
 	HTTP     string            `json:"http,omitempty"` // host:port of its metrics and API
 	Revision int64             `json:"revision"`       // of the newest set of tasks that it has applied
@@ -40,6 +41,7 @@ type Clash struct {
 // TaskReport is what one task does on one agent.
 type TaskReport struct {
 	Name          string    `json:"name"`
+	Group         string    `json:"group,omitempty"`    // that the task is of; empty: it is for all agents
 	State         string    `json:"state"`              // pending, running, refused, failing, draining, stopped
 	Revision      int64     `json:"revision,omitempty"` // that wrote the version which runs; 0: not from etcd
 	Error         string    `json:"error,omitempty"`    // with its remedy

@@ -22,7 +22,7 @@ func documentedRoles(t *testing.T) (e *etcdtest.Cluster, login func(user string)
 	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	require.NoError(t, err)
 	grants := grantCommand.FindAllStringSubmatch(string(readme), -1)
-	require.Len(t, grants, 10)
+	require.Len(t, grants, 14)
 	e = etcdtest.Start(t)
 	users := map[string]bool{}
 	for _, g := range grants {

@@ -41,7 +41,7 @@ func newHost(t *testing.T, cfg Config, id string, labels map[string]string) *hos
 	h.Source, err = New(cfg, quiet())
 	require.NoError(t, err)
 	r, err := NewRegistrar(h.Source, RegistrarConfig{
-		Agent: Agent{ID: id, Host: id, Labels: labels}, LeaseTTL: MinLeaseTTL, Digest: h.digest.Load, Tasks: h.reports,
+		Agent: Agent{ID: id, Host: id, Labels: labels, Groups: cfg.Groups}, LeaseTTL: MinLeaseTTL, Digest: h.digest.Load, Tasks: h.reports,
 	}, quiet())
 	require.NoError(t, err)
 	h.conductor = NewConductor(r, quiet())
@@ -84,6 +84,7 @@ func (h *host) reports() []TaskReport {
 	}
 	var out []TaskReport
 	for _, r := range byName {
+		r.Group = h.GroupOf(r.Name)
 		out = append(out, r)
 	}
 	slices.SortFunc(out, func(a, b TaskReport) int { return strings.Compare(a.Name, b.Name) })

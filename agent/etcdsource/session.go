@@ -69,36 +69,39 @@ func (s *Source) resume(ctx context.Context, client *clientv3.Client) (bool, err
 	if !s.resumable || time.Since(s.Status().Synced) > s.cfg.ResyncInterval {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.listTimeout())
 	defer cancel()
-	resp, err := client.Get(ctx, s.set.prefix, clientv3.WithCountOnly())
+	resp, err := client.Get(ctx, s.sets[0].prefix, clientv3.WithCountOnly())
 	if err != nil {
 		return false, err
 	}
 	h := resp.Header
-	return h.ClusterId == s.cluster && h.RaftTerm >= s.term && h.Revision >= s.set.revision, nil
+	return h.ClusterId == s.cluster && h.RaftTerm >= s.term && h.Revision >= s.sets.revision(), nil
 }
 
 // list makes the set what etcd holds now. It reports whether that changed
 // the set.
 func (s *Source) list(ctx context.Context, client *clientv3.Client) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.listTimeout())
 	defer cancel()
-	values, states, revision, err := s.read(ctx, client)
+	listings, revision, err := s.read(ctx, client)
 	if err != nil {
 		return false, err
 	}
-	if revision < s.set.revision {
+	if revision < s.sets.revision() {
 		s.log.Warn("etcd is older than what was seen before, its tasks are taken all the same",
-			"revision", revision, "seen", s.set.revision)
+			"revision", revision, "seen", s.sets.revision())
 	}
-	before := s.set.refusals()
-	changed := s.set.replace(values, states, revision)
-	changed = s.fetchMissing(ctx, client) || changed
+	s.late = 0
+	before, changed := s.sets.refusals(), false
+	for i, set := range s.sets {
+		changed = set.replace(listings[i].values, listings[i].states, revision) || changed
+		changed = set.fetchMissing(ctx, client) || changed
+	}
 	s.logRefusals(before)
 	due := changed || !s.synced || s.cacheFailed.Load()
 	s.mu.Lock()
-	s.status.Revision, s.status.Others, s.status.Synced, s.status.decoded = s.set.revision, len(s.set.others), time.Now(), s.set.decoded
+	s.status.Revision, s.status.Others, s.status.Synced, s.status.decoded = revision, s.sets.others(), time.Now(), s.sets.decoded()
 	s.unsent = s.unsent || due
 	s.mu.Unlock()
 	s.tellRollouts()
@@ -109,34 +112,49 @@ func (s *Source) list(ctx context.Context, client *clientv3.Client) (bool, error
 	return changed, nil
 }
 
+// listing is all that etcd holds for one set.
+type listing struct {
+	values map[string]value
+	states map[string][]byte // of rollouts; nil where the login may not read them
+}
+
 // read lists the tasks and the states of their rollouts as they were at one
-// moment. The states are nil where the login may not read them.
-func (s *Source) read(ctx context.Context, client *clientv3.Client) (map[string]value, map[string][]byte, int64, error) {
-	tasks := clientv3.OpGet(s.set.prefix, clientv3.WithPrefix())
-	resp, err := client.Txn(ctx).Then(tasks, clientv3.OpGet(s.set.rolloutPrefix, clientv3.WithPrefix())).Commit()
+// moment.
+func (s *Source) read(ctx context.Context, client *clientv3.Client) ([]listing, int64, error) {
+	var tasks, all []clientv3.Op
+	for _, set := range s.sets {
+		tasks = append(tasks, clientv3.OpGet(set.prefix, clientv3.WithPrefix()))
+		all = append(all, tasks[len(tasks)-1], clientv3.OpGet(set.rolloutPrefix, clientv3.WithPrefix()))
+	}
+	resp, err := client.Txn(ctx).Then(all...).Commit()
 	denied := is(err, rpctypes.ErrPermissionDenied)
 	if denied {
-		resp, err = client.Txn(ctx).Then(tasks).Commit()
+		resp, err = client.Txn(ctx).Then(tasks...).Commit()
 	}
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, 0, err
 	}
-	if denied && !s.set.roll.denied {
-		s.log.Warn("rollouts cannot be read, changes that go from wave to wave do not reach this agent; grant its role readwrite", "prefix", s.set.rolloutPrefix)
+	s.cluster, s.term = resp.Header.ClusterId, resp.Header.RaftTerm
+	listings := make([]listing, len(s.sets))
+	for i, set := range s.sets {
+		if denied && !set.roll.denied {
+			s.log.Warn("rollouts cannot be read, changes that go from wave to wave do not reach this agent; grant its role readwrite", "prefix", set.rolloutPrefix)
+		}
+		set.roll.denied = denied
+		at := i
+		if !denied {
+			at = 2 * i
+			listings[i].states = map[string][]byte{}
+			for _, kv := range resp.Responses[at+1].GetResponseRange().Kvs {
+				listings[i].states[strings.TrimPrefix(string(kv.Key), set.rolloutPrefix)] = kv.Value
+			}
+		}
+		listings[i].values = map[string]value{}
+		for _, kv := range resp.Responses[at].GetResponseRange().Kvs {
+			listings[i].values[set.nameOf(kv.Key)] = valueOf(kv)
+		}
 	}
-	s.set.roll.denied, s.cluster, s.term = denied, resp.Header.ClusterId, resp.Header.RaftTerm
-	values := map[string]value{}
-	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
-		values[s.set.nameOf(kv.Key)] = valueOf(kv)
-	}
-	if denied {
-		return values, nil, resp.Header.Revision, nil
-	}
-	states := map[string][]byte{}
-	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
-		states[strings.TrimPrefix(string(kv.Key), s.set.rolloutPrefix)] = kv.Value
-	}
-	return values, states, resp.Header.Revision, nil
+	return listings, resp.Header.Revision, nil
 }
 
 func valueOf(kv *mvccpb.KeyValue) value {
@@ -147,10 +165,8 @@ func valueOf(kv *mvccpb.KeyValue) value {
 type watcher struct {
 	s      *Source
 	client *clientv3.Client
-	events clientv3.WatchChan
-	states clientv3.WatchChan // of rollouts; nil: they may not be read
-	broken <-chan struct{}    // closed: the connection broke
-	base   int64              // revision of the last listing; events up to it are known
+	events <-chan clientv3.WatchResponse // of all sets; closed when one of them is lost
+	broken <-chan struct{}               // closed: the connection broke
 
 	progress *time.Ticker // asks for a sign of life
 	silence  *time.Timer  // ran out: no sign of life came
@@ -164,21 +180,25 @@ func (s *Source) watch(ctx context.Context, client *clientv3.Client) error {
 	// A member without a leader ends the watch instead of serving a silent one.
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	unanswered := time.AfterFunc(s.cfg.RequestTimeout, cancel)
+	unanswered := time.AfterFunc(s.listTimeout(), cancel)
 	// etcd answers no request for progress on a watch that begins behind its
-	// newest revision, so this one begins at what is known; take skips that.
-	events := client.Watch(ctx, s.set.prefix, clientv3.WithPrefix(), clientv3.WithRev(s.set.revision))
-	var states clientv3.WatchChan
-	if !s.set.roll.denied {
-		states = client.Watch(ctx, s.set.rolloutPrefix, clientv3.WithPrefix(), clientv3.WithRev(s.set.revision))
+	// newest revision, so this one begins at what is known; apply skips that.
+	var watches []clientv3.WatchChan
+	for _, set := range s.sets {
+		watches = append(watches, client.Watch(ctx, set.prefix, clientv3.WithPrefix(), clientv3.WithRev(set.known[ofTasks])))
+		if !set.roll.denied {
+			watches = append(watches, client.Watch(ctx, set.rolloutPrefix, clientv3.WithPrefix(), clientv3.WithRev(set.known[ofStates])))
+		}
 	}
 	if !unanswered.Stop() {
 		return errNoAnswer
 	}
+	events, merged := merge(ctx, watches)
+	defer merged()
 	broken, done := breaks(ctx, client)
 	defer done()
 	w := &watcher{
-		s: s, broken: broken, client: client, events: events, states: states, base: s.set.revision,
+		s: s, broken: broken, client: client, events: events,
 		progress: time.NewTicker(s.cfg.WatchTimeout / 5),
 		silence:  time.NewTimer(s.cfg.WatchTimeout),
 		resync:   time.NewTimer(jitter(s.cfg.ResyncInterval)),
@@ -187,6 +207,31 @@ func (s *Source) watch(ctx context.Context, client *clientv3.Client) error {
 	w.flush.Stop()
 	defer w.stop()
 	return w.run(ctx)
+}
+
+// merge makes one channel of many. It is closed when one of them is, or ctx
+// ends; done sees to that and waits for it.
+func merge(ctx context.Context, watches []clientv3.WatchChan) (all <-chan clientv3.WatchResponse, done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	out := make(chan clientv3.WatchResponse)
+	var forwarding, closing sync.WaitGroup
+	for _, watch := range watches {
+		forwarding.Go(func() {
+			defer cancel()
+			for resp := range watch {
+				select {
+				case out <- resp:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	closing.Go(func() {
+		forwarding.Wait()
+		close(out)
+	})
+	return out, func() { cancel(); closing.Wait() }
 }
 
 // breaks returns a channel that is closed when the connection that works now
@@ -217,19 +262,12 @@ func (w *watcher) stop() {
 
 func (w *watcher) run(ctx context.Context) error {
 	w.s.updateStatus(func(st *Status) { st.Connected, st.LastError = true, "" })
-	w.s.log.Info("watching tasks in etcd", "prefix", w.s.set.prefix, "revision", w.base)
+	w.s.log.Info("watching tasks in etcd", "prefix", w.s.sets[0].prefix, "groups", w.s.cfg.Groups, "revision", w.s.sets.revision())
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case resp, ok := <-w.events:
-			if !ok {
-				return errLostWatch
-			}
-			if err := w.take(ctx, resp); err != nil {
-				return err
-			}
-		case resp, ok := <-w.states:
 			if !ok {
 				return errLostWatch
 			}
@@ -264,26 +302,13 @@ func (w *watcher) take(ctx context.Context, resp clientv3.WatchResponse) error {
 		return err
 	}
 	w.silence.Reset(w.s.cfg.WatchTimeout)
-	set, before, changed := w.s.set, w.s.set.refusals(), false
-	for _, ev := range resp.Events {
-		if ev.Kv.ModRevision <= w.base {
-			continue
-		}
-		if name, ok := strings.CutPrefix(string(ev.Kv.Key), set.rolloutPrefix); ok {
-			changed = set.setState(name, ev.Kv.Value) || changed // of a deleted one there is no value
-			continue
-		}
-		set.revision = max(set.revision, ev.Kv.ModRevision)
-		name := set.nameOf(ev.Kv.Key)
-		if ev.Type == clientv3.EventTypeDelete {
-			changed = set.remove(name) || changed
-			continue
-		}
-		changed = set.put(name, valueOf(ev.Kv)) || changed
+	sets, before := w.s.sets, w.s.sets.refusals()
+	changed := sets.apply(resp.Events)
+	for _, set := range sets {
+		changed = set.fetchMissing(ctx, w.client) || changed
 	}
-	changed = w.s.fetchMissing(ctx, w.client) || changed
 	w.s.mu.Lock()
-	w.s.status.Revision, w.s.status.Others, w.s.status.decoded = set.revision, len(set.others), set.decoded
+	w.s.status.Revision, w.s.status.Others, w.s.status.decoded = sets.revision(), sets.others(), sets.decoded()
 	w.s.unsent = w.s.unsent || changed
 	w.s.mu.Unlock()
 	w.s.tellRollouts()
@@ -300,32 +325,22 @@ func (w *watcher) take(ctx context.Context, resp clientv3.WatchResponse) error {
 
 // relist compares the set with a complete listing: a watch can lose events.
 func (w *watcher) relist(ctx context.Context) error {
-	before := w.s.set.revision
+	before := w.s.sets.revision()
 	if _, err := w.s.list(ctx, w.client); err != nil {
 		return fmt.Errorf("list tasks: %w", err)
 	}
-	if w.s.set.revision < before {
+	if w.s.sets.revision() < before {
 		return errWentBack
 	}
-	w.base = w.s.set.revision
 	w.resync.Reset(jitter(w.s.cfg.ResyncInterval))
 	return nil
 }
 
-// refusals returns what is refused at this moment.
-func (s *taskSet) refusals() map[string]task.Refusal {
-	m := make(map[string]task.Refusal, len(s.bad))
-	for name, b := range s.bad {
-		m[name] = b.refusal
-	}
-	return m
-}
-
 // logRefusals logs what was not refused before.
 func (s *Source) logRefusals(before map[string]task.Refusal) {
-	for name, b := range s.set.bad {
-		if before[name] != b.refusal {
-			s.log.Warn("task refused, its last good version stays", "task", name, "origin", b.refusal.Origin, "error", b.refusal.Error)
+	for name, refusal := range s.sets.refusals() {
+		if before[name] != refusal {
+			s.log.Warn("task refused, its last good version stays", "task", name, "origin", refusal.Origin, "error", refusal.Error)
 		}
 	}
 }

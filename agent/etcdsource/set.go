@@ -30,6 +30,7 @@ type badTask struct {
 // taskSet is what is known of the tasks in etcd: of each name the last good
 // version, and the newest one if it was refused. It belongs to one goroutine.
 type taskSet struct {
+	cfg      Config // of one group, or of what is for all agents
 	prefix   string // of the keys, with its slash
 	allow    task.AllowList
 	self     task.Identity
@@ -42,6 +43,26 @@ type taskSet struct {
 	decoded  int             // texts that had to be decoded
 
 	rolloutPrefix string
+
+	known [2]int64 // revisions up to which the watches of tasks and of rollouts have told
+}
+
+// Kinds of keys that a set follows.
+const (
+	ofTasks = iota
+	ofStates
+	ofOthers // of something else, or of another group
+)
+
+// find says what a key holds.
+func (s *taskSet) find(key string) (kind int, name string) {
+	if name, ok := strings.CutPrefix(key, s.prefix); ok {
+		return ofTasks, name
+	}
+	if name, ok := strings.CutPrefix(key, s.rolloutPrefix); ok {
+		return ofStates, name
+	}
+	return ofOthers, ""
 }
 
 // maxAims bounds what is remembered of selectors.
@@ -49,7 +70,7 @@ const maxAims = 1000
 
 func newTaskSet(cfg Config) *taskSet {
 	return &taskSet{
-		prefix: cfg.tasks(), allow: cfg.AllowPaths, self: cfg.Identity,
+		cfg: cfg, prefix: cfg.tasks(), allow: cfg.AllowPaths, self: cfg.Identity,
 		good: map[string]goodTask{}, bad: map[string]badTask{}, others: map[string]value{}, aims: map[string]bool{},
 		roll: newRollouts(), rolloutPrefix: cfg.rollouts(),
 	}
@@ -138,7 +159,7 @@ func (s *taskSet) drop(name string) bool {
 // replace makes the set what a complete listing says, and reports whether the
 // snapshot changes by it. With nil states those known so far stay.
 func (s *taskSet) replace(values map[string]value, states map[string][]byte, revision int64) bool {
-	s.revision = revision
+	s.revision, s.known = revision, [2]int64{revision, revision}
 	changed := false
 	if states != nil {
 		s.roll.leader = ""

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,10 +48,11 @@ type Source struct {
 	cfg  Config
 	log  *slog.Logger
 	link *link
-	set  *taskSet // belongs to the goroutine of Run
+	sets taskSets // belong to the goroutine of Run
 
 	outbox      chan delivery // the newest set that waits for publish; never more than one
 	synced      bool          // etcd was listed since the start; belongs to Run
+	late        int           // answers in a row that came after their deadline; belongs to Run
 	resumable   bool          // nothing but the connection failed since; belongs to Run
 	cluster     uint64        // id of the etcd that was listed last; belongs to Run
 	term        uint64        // of its leader then; belongs to Run
@@ -56,11 +60,12 @@ type Source struct {
 
 	mu        sync.Mutex
 	status    Status
-	unsent    bool  // changes wait for the next delivery
-	sent      int   // deliveries made
-	published int   // deliveries handed on, by their number
-	applied   int64 // revision of the last one
-	rollouts  rolloutView
+	unsent    bool                   // changes wait for the next delivery
+	sent      int                    // deliveries made
+	published int                    // deliveries handed on, by their number
+	applied   int64                  // revision of the last one
+	rollouts  map[string]rolloutView // by group
+	groups    map[string]string      // of the tasks that run or were refused, where they are of one
 }
 
 // rolloutView is what others may know of the set's rollouts.
@@ -79,7 +84,20 @@ type RolloutWave struct {
 }
 
 // RolloutWaves returns, sorted by task, those that concern this agent.
-func (s *Source) RolloutWaves() []RolloutWave { return s.rolloutView().waves }
+func (s *Source) RolloutWaves() []RolloutWave {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []RolloutWave
+	for group, view := range s.rollouts {
+		for _, w := range view.waves {
+			if of, known := s.groups[w.Task]; !known || of == group {
+				out = append(out, w)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b RolloutWave) int { return strings.Compare(a.Task, b.Task) })
+	return slices.CompactFunc(out, func(a, b RolloutWave) bool { return a.Task == b.Task })
+}
 
 // delivery is one snapshot on its way to publish and to the cache.
 type delivery struct {
@@ -97,7 +115,7 @@ func New(cfg Config, log *slog.Logger) (*Source, error) {
 		return nil, err
 	}
 	return &Source{
-		cfg: cfg, log: log, link: newAgentLink(cfg), set: newTaskSet(cfg), outbox: make(chan delivery, 1),
+		cfg: cfg, log: log, link: newAgentLink(cfg), sets: newTaskSets(cfg), outbox: make(chan delivery, 1),
 	}, nil
 }
 
@@ -127,20 +145,42 @@ func (s *Source) Applied() int64 {
 
 // Trials returns, for each task of which this agent has a change that is being
 // tried, for how much longer than before its oldest line may wait.
-func (s *Source) Trials() map[string]time.Duration { return s.rolloutView().trials }
-
-func (s *Source) rolloutView() rolloutView {
+func (s *Source) Trials() map[string]time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rollouts
+	out := map[string]time.Duration{}
+	for group, view := range s.rollouts {
+		for name, d := range view.trials {
+			if s.groups[name] == group {
+				out[name] = d
+			}
+		}
+	}
+	return out
 }
 
-// tellRollouts lets others know what the set knows. Run alone calls it.
-func (s *Source) tellRollouts() {
-	view := rolloutView{underWay: s.set.underWay(), leader: s.set.roll.leader, trials: s.set.trials(), waves: s.set.waves()}
+// GroupOf returns the group that a task is of; empty: it is for all agents.
+func (s *Source) GroupOf(name string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rollouts = view
+	return s.groups[name]
+}
+
+func (s *Source) rolloutView(group string) rolloutView {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rollouts[group]
+}
+
+// tellRollouts lets others know what the sets know. Run alone calls it.
+func (s *Source) tellRollouts() {
+	views := make(map[string]rolloutView, len(s.sets))
+	for _, set := range s.sets {
+		views[set.cfg.group] = rolloutView{underWay: set.underWay(), leader: set.roll.leader, trials: set.trials(), waves: set.waves()}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rollouts = views
 }
 
 func (s *Source) updateStatus(change func(*Status)) {
@@ -172,6 +212,9 @@ func (s *Source) Run(ctx context.Context, publish func(task.Snapshot)) error {
 		useFallback()
 		if time.Since(began) > stableSession {
 			failures = 0
+		}
+		if s.late++; !tooLate(err) {
+			s.late = 0
 		}
 		pause := pauseAfter(err, failures)
 		s.log.Log(ctx, quiet.level(err.Error()), "no connection to etcd, the tasks known so far stay", "error", err, "retry_in", pause)
@@ -235,8 +278,20 @@ func (s *Source) deliver() {
 	s.sent++
 	number := s.sent
 	s.mu.Unlock()
-	body := s.set.export()
-	s.send(delivery{number, s.set.snapshot(), &body})
+	body := s.sets.export()
+	s.send(delivery{number, s.snapshot(), &body})
+}
+
+// snapshot joins the sets, and notes which group each task is of.
+func (s *Source) snapshot() task.Snapshot {
+	snap, groups := s.sets.snapshot()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.groups == nil {
+		s.groups = groups
+	}
+	maps.Copy(s.groups, groups) // what was removed may be draining, and keeps its group
+	return snap
 }
 
 // loadCache fills the set from the cache; nil if there is none.
@@ -258,14 +313,14 @@ func (s *Source) loadCache() *delivery {
 		s.log.Error("cannot read the task cache, waiting for etcd; check its permissions", "path", path, "error", err)
 		return nil
 	}
-	if body.Prefix != s.set.prefix {
+	if body.Prefix != s.sets[0].prefix {
 		s.log.Info("task cache is of another prefix and is not used", "path", path, "prefix", body.Prefix)
 		return nil
 	}
-	s.set.restore(body)
-	s.updateStatus(func(st *Status) { st.Revision, st.Others = body.Revision, len(s.set.others) })
+	s.sets.restore(body)
+	s.updateStatus(func(st *Status) { st.Revision, st.Others = body.Revision, s.sets.others() })
 	s.tellRollouts()
-	return &delivery{snapshot: s.set.snapshot()}
+	return &delivery{snapshot: s.snapshot()}
 }
 
 // backoff returns the pause before the next attempt, of which half is chance,
@@ -284,12 +339,25 @@ func pauseAfter(err error, failures int) time.Duration {
 		return rand.N(returnSpread)
 	}
 	limit := retryMax
-	if code := status.Code(err); errors.Is(err, context.DeadlineExceeded) || code == codes.DeadlineExceeded || code == codes.ResourceExhausted {
+	if tooLate(err) {
 		limit = retryBusy
 	}
 	d := min(limit, retryMin<<min(failures, 10))
 	return d/2 + rand.N(d/2)
 }
+
+// tooLate says whether etcd seems to have too much to do.
+func tooLate(err error) bool {
+	code := status.Code(err)
+	return errors.Is(err, context.DeadlineExceeded) || code == codes.DeadlineExceeded || code == codes.ResourceExhausted
+}
+
+// maxLate bounds how often the time for a listing is doubled.
+const maxLate = 3
+
+// listTimeout is longer after answers that came too late: to give them up again
+// would waste what etcd has done for them.
+func (s *Source) listTimeout() time.Duration { return s.cfg.RequestTimeout << min(s.late, maxLate) }
 
 // jitter spreads an interval by a fifth to either side.
 func jitter(d time.Duration) time.Duration { return d - d/5 + rand.N(d*2/5) }

@@ -275,8 +275,8 @@ func TestAListingCorrectsWhatTheWatchLost(t *testing.T) {
 	require.NoError(t, err)
 	<-s.outbox
 
-	s.set.remove("web")
-	s.set.put("ghost", value{raw: []byte(text("ghost")), rev: 1})
+	s.sets[0].remove("web")
+	s.sets[0].put("ghost", value{raw: []byte(text("ghost")), rev: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = s.watch(ctx, client) })

@@ -19,6 +19,7 @@ var ErrNotFound = errors.New("no such task in etcd")
 
 // Entry is one task as it is stored.
 type Entry struct {
+	Group    string // empty: it is for all agents
 	Name     string
 	Raw      []byte
 	Created  int64 // revision that created it
@@ -34,6 +35,8 @@ type Store struct {
 	cfg  Config
 	log  *slog.Logger
 	link *link
+
+	scoped bool // Fleet leaves out what is not of the store's group
 }
 
 // OpenStore returns a store. It uses the fields of cfg that say how to reach
@@ -83,8 +86,48 @@ func (s *Store) Get(ctx context.Context, name string) (Entry, error) {
 	return entry, err
 }
 
-// List returns all tasks sorted by name, and the revision that they were read
-// at.
+// Qualified is the task's name with its group.
+func (e Entry) Qualified() string { return Qualified(e.Group, e.Name) }
+
+// Group returns the store of a group's tasks, on the same connection; it is not
+// closed. Its Fleet is the whole one.
+func (s *Store) Group(name string) *Store {
+	group := *s
+	group.cfg = s.cfg.in(name)
+	return &group
+}
+
+// ListAll returns the tasks for all agents and then those of all groups, sorted
+// by group and name.
+func (s *Store) ListAll(ctx context.Context) ([]Entry, error) {
+	all := s.Group("")
+	entries, _, err := all.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	c, err := s.link.get(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list tasks: %w", explain(s.cfg, err))
+	}
+	resp, err := c.Get(ctx, s.cfg.groups(), clientv3.WithPrefix())
+	if is(err, rpctypes.ErrPermissionDenied) { // a role from before groups
+		return entries, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list tasks of groups: %w", explain(s.cfg, err))
+	}
+	for _, kv := range resp.Kvs {
+		if kind, group, _ := s.cfg.place(string(kv.Key)); kind == "tasks" {
+			entries = append(entries, s.Group(group).entry(kv))
+		}
+	}
+	return entries, nil
+}
+
+// List returns the tasks for all agents, or those of the store's group, sorted
+// by name, and the revision that they were read at.
 func (s *Store) List(ctx context.Context) ([]Entry, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
@@ -148,7 +191,7 @@ func (s *Store) do(ctx context.Context, verb, name string, request func(context.
 
 func (s *Store) entry(kv *mvccpb.KeyValue) Entry {
 	return Entry{
-		Name: strings.TrimPrefix(string(kv.Key), s.cfg.tasks()), Raw: kv.Value,
+		Group: s.cfg.group, Name: strings.TrimPrefix(string(kv.Key), s.cfg.tasks()), Raw: kv.Value,
 		Created: kv.CreateRevision, Modified: kv.ModRevision, Version: kv.Version,
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +74,7 @@ func (t *turn) run(ctx context.Context, signs <-chan *clientv3.LeaseKeepAliveRes
 			}
 		case <-look.C:
 		}
-		if !t.source.rolloutView().underWay {
+		if !t.view().underWay {
 			return nil
 		}
 		if fleet == nil {
@@ -107,8 +108,8 @@ func (t *turn) decide(ctx context.Context, fleet *Fleet) error {
 			}
 		}
 	}
-	for name := range fleet.Rollouts {
-		if !tasks[name] {
+	for key := range fleet.Rollouts {
+		if name := strings.TrimPrefix(key, Qualified(t.cfg.group, "")); !tasks[name] {
 			if err := t.outlived(ctx, fleet, name); err != nil {
 				return err
 			}
@@ -119,13 +120,13 @@ func (t *turn) decide(ctx context.Context, fleet *Fleet) error {
 
 // step makes the next step of one rollout.
 func (t *turn) step(ctx context.Context, fleet *Fleet, entry Entry, plan task.Plan) error {
-	have, known := fleet.Rollouts[entry.Name]
+	have, known := fleet.Rollouts[entry.Qualified()]
 	if known && have.Phase != rollout.Rolling && have.About(entry.Created, entry.version()) {
 		return nil
 	}
 	in := rollout.Input{
 		Name: entry.Name, Spec: *plan.Rollout, Created: entry.Created, Target: entry.version(),
-		Agents: fleet.concerned(entry.Name, plan.Select), Seen: t.seen[entry.Name], Now: t.now(),
+		Agents: fleet.concerned(entry.Group, entry.Name, plan.Select), Seen: t.seen[entry.Name], Now: t.now(),
 	}
 	if known {
 		in.State = &have.State
@@ -146,7 +147,7 @@ func (t *turn) step(ctx context.Context, fleet *Fleet, entry Entry, plan task.Pl
 	if err != nil {
 		return err
 	}
-	task, key := t.source.cfg.tasks()+entry.Name, t.source.cfg.rollouts()+entry.Name
+	task, key := t.cfg.tasks()+entry.Name, t.cfg.rollouts()+entry.Name
 	done, err := t.commit(ctx, []clientv3.Cmp{
 		clientv3.Compare(clientv3.ModRevision(task), "=", entry.Modified), clientv3.Compare(clientv3.ModRevision(key), "=", have.Modified),
 	}, clientv3.OpPut(key, string(text)))
@@ -171,7 +172,7 @@ func (t *turn) tell(name string, st rollout.State) {
 // outlived removes a state whose task has no rollout any more, or is gone.
 func (t *turn) outlived(ctx context.Context, fleet *Fleet, name string) error {
 	delete(t.seen, name)
-	have, known := fleet.Rollouts[name]
+	have, known := fleet.Rollouts[Qualified(t.cfg.group, name)]
 	if !known {
 		return nil
 	}
@@ -181,7 +182,7 @@ func (t *turn) outlived(ctx context.Context, fleet *Fleet, name string) error {
 			rev = entry.Modified
 		}
 	}
-	task, key := t.source.cfg.tasks()+name, t.source.cfg.rollouts()+name
+	task, key := t.cfg.tasks()+name, t.cfg.rollouts()+name
 	_, err := t.commit(ctx, []clientv3.Cmp{
 		clientv3.Compare(clientv3.ModRevision(task), "=", rev), clientv3.Compare(clientv3.ModRevision(key), "=", have.Modified),
 	}, clientv3.OpDelete(key))
@@ -235,7 +236,7 @@ func (t *turn) lastGood(ctx context.Context, entry Entry) (rollout.Version, erro
 func (t *turn) kept(ctx context.Context, entry Entry) (rollout.Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.source.cfg.RequestTimeout)
 	defer cancel()
-	resp, err := t.client.Get(ctx, t.source.cfg.goods()+entry.Name)
+	resp, err := t.client.Get(ctx, t.cfg.goods()+entry.Name)
 	if is(err, rpctypes.ErrPermissionDenied) {
 		return rollout.Version{}, nil
 	}
@@ -257,15 +258,15 @@ type RolloutEntry struct {
 }
 
 // concerned lists the agents that a task is for, with what they tell of it.
-func (f Fleet) concerned(name string, aim *task.Selector) []rollout.Agent {
+func (f Fleet) concerned(group, name string, aim *task.Selector) []rollout.Agent {
 	var out []rollout.Agent
 	for _, m := range f.Members {
 		a := rollout.Agent{Identity: m.identity(), Name: m.Name}
-		if !aim.Matches(a.Identity) {
+		if !m.sees(group) || !aim.Matches(a.Identity) {
 			continue
 		}
 		for _, r := range m.Report.Tasks {
-			if r.Name == name {
+			if r.Name == name && r.Group == group {
 				a.Reported, a.Revision, a.State, a.Error = true, r.Revision, r.State, strings.ReplaceAll(r.Error, "\n", "; ")
 				a.Refused, a.DeadLetters, a.LagGrows = r.RefusedRevision, r.DeadLetters, r.LagGrows
 			}
@@ -273,6 +274,11 @@ func (f Fleet) concerned(name string, aim *task.Selector) []rollout.Agent {
 		out = append(out, a)
 	}
 	return out
+}
+
+// sees says whether the tasks of a group concern the agent.
+func (m Member) sees(group string) bool {
+	return group == "" || slices.Contains(m.Agent.Groups, group)
 }
 
 func (m Member) identity() task.Identity {

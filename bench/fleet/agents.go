@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,6 +160,29 @@ func (f *fleet) ready() int {
 		}
 	}
 	return n
+}
+
+// troubles counts the agents that are ready, and the reasons of the others.
+func (f *fleet) troubles() (ready int, others map[string]int) {
+	others = map[string]int{}
+	for _, a := range f.agents {
+		source, registered := a.source.Status(), a.registrar.Status()
+		switch {
+		case !source.Connected:
+			others["tasks: "+end(source.LastError)]++
+		case !registered.Registered:
+			others["registration: "+end(registered.LastError)]++
+		default:
+			ready++
+		}
+	}
+	return ready, others
+}
+
+// end is what an error ends with, which tells more than where etcd is.
+func end(text string) string {
+	parts := strings.Split(text, ": ")
+	return strings.Join(parts[max(0, len(parts)-2):], ": ")
 }
 
 // selected is how many agents a task is for.

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	look     = 20 * time.Millisecond // between two looks at the fleet
-	patience = 3 * time.Minute       // for the fleet to come to what is waited for
+	look      = 20 * time.Millisecond // between two looks at the fleet
+	tellEvery = 10 * time.Second      // between two words on what is waited for
+	patience  = 3 * time.Minute       // for the fleet to come to what is waited for
 )
 
 // result is all that was measured.
@@ -257,15 +258,19 @@ func (r *run) restartOf(ctx context.Context, name string, members []int) error {
 
 // await looks again and again until something is so.
 func (r *run) await(ctx context.Context, what string, so func() bool) error {
-	timeout, tick := time.NewTimer(patience), time.NewTicker(look)
+	timeout, tick, tell := time.NewTimer(patience), time.NewTicker(look), time.NewTicker(tellEvery)
 	defer timeout.Stop()
 	defer tick.Stop()
+	defer tell.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timeout.C:
 			return fmt.Errorf("it is not so after %s that %s: %d of %d agents are ready", patience, what, r.fleet.ready(), len(r.fleet.agents))
+		case <-tell.C:
+			ready, trouble := r.fleet.troubles()
+			r.log.Info("waiting", "until", what, "ready", ready, "not_ready", trouble)
 		case <-tick.C:
 			if so() {
 				return nil

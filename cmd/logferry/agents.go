@@ -20,6 +20,7 @@ type listedAgent struct {
 	Host     string            `json:"host"`
 	Version  string            `json:"version"`
 	Labels   map[string]string `json:"labels"`
+	Groups   []string          `json:"groups,omitempty"`
 	Since    time.Time         `json:"since,omitzero"`
 	Revision int64             `json:"revision"` // of the newest set of tasks that it is known to have applied
 	HTTP     string            `json:"http"`
@@ -58,7 +59,7 @@ func listAgent(m etcdsource.Member) listedAgent {
 		labels = map[string]string{}
 	}
 	return listedAgent{
-		Name: m.Name, ID: m.Agent.ID, Host: m.Agent.Host, Version: m.Agent.Version, Labels: labels,
+		Name: m.Name, ID: m.Agent.ID, Host: m.Agent.Host, Version: m.Agent.Version, Labels: labels, Groups: m.Agent.Groups,
 		Since: m.Agent.Started, Revision: m.Applied(), HTTP: m.Agent.HTTP, Error: memberTrouble(m),
 	}
 }

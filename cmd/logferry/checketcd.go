@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"logferry/agent/etcdsource"
@@ -29,10 +31,14 @@ func (c *checker) etcd(ctx context.Context) {
 		return
 	}
 	defer func() { _ = store.Close() }()
-	entries, _, err := store.List(ctx)
-	if err != nil {
-		c.fail(exitFailed, "etcd", err.Error(), "")
-		return
+	var entries []etcdsource.Entry
+	for _, group := range append([]string{""}, e.Groups...) {
+		some, _, err := store.Group(group).List(ctx)
+		if err != nil {
+			c.fail(exitFailed, "etcd", err.Error(), "")
+			return
+		}
+		entries = append(entries, some...)
 	}
 	allow, err := task.NewAllowList(c.cfg.AllowPaths)
 	if err != nil {
@@ -60,11 +66,17 @@ func (c *checker) etcd(ctx context.Context) {
 // rights looks at what the login may do besides.
 func (c *checker) rights(ctx context.Context, store *etcdsource.Store) {
 	rights, err := store.Rights(ctx, c.self.ID)
+	missing := rights.Missing()
+	for _, group := range c.cfg.Tasks.Etcd.Groups {
+		more, groupErr := store.Group(group).Rights(ctx, c.self.ID)
+		missing, err = append(missing, more.Missing()...), errors.Join(err, groupErr)
+	}
 	if err != nil {
-		c.fail(exitFailed, "etcd rights", err.Error(), "")
+		c.fail(exitFailed, "etcd rights", oneLine(err.Error()), "")
 		return
 	}
-	missing := rights.Missing()
+	slices.Sort(missing)
+	missing = slices.Compact(missing)
 	for _, text := range missing {
 		c.fail(exitFailed, "etcd rights", text, "")
 	}

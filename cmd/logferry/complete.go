@@ -60,6 +60,25 @@ func (a *app) taskNames(e *etcdFlags) names {
 	})
 }
 
+// groupNames are those of the groups that have tasks or agents.
+func (a *app) groupNames(e *etcdFlags) names {
+	whole := func(ctx context.Context, s remote) (out []string, err error) {
+		fleet, err := s.Fleet(ctx)
+		for _, entry := range fleet.Tasks {
+			out = append(out, entry.Group)
+		}
+		for _, m := range fleet.Members {
+			out = append(out, m.Agent.Groups...)
+		}
+		return slices.DeleteFunc(out, func(group string) bool { return group == "" }), err
+	}
+	return func(ctx context.Context, cmd *cobra.Command) ([]string, error) {
+		all := *e
+		all.group = "" // what is typed so far is no group yet
+		return a.storeNames(&all, whole)(ctx, cmd)
+	}
+}
+
 // fleetNames are those of tasks in etcd and of the agents that run.
 func (a *app) fleetNames(e *etcdFlags) names {
 	return a.storeNames(e, func(ctx context.Context, s remote) (out []string, err error) {
@@ -68,7 +87,7 @@ func (a *app) fleetNames(e *etcdFlags) names {
 			return nil, err
 		}
 		for _, o := range fleet.Overview() {
-			out = append(out, o.Name)
+			out = append(out, o.Qualified())
 		}
 		for _, m := range fleet.Members {
 			out = append(out, m.Name)

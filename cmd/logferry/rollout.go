@@ -25,12 +25,12 @@ func (s remote) forecast(ctx context.Context, entry etcdsource.Entry) *forecast 
 	if err != nil {
 		return nil
 	}
-	spec, waves := fleet.Forecast(entry.Name, entry.Raw)
+	spec, waves := fleet.Forecast(entry)
 	if spec == nil {
 		return nil
 	}
 	f := &forecast{Waves: waves, spec: *spec}
-	_, f.Now, _ = fleet.Task(entry.Name)
+	_, f.Now, _ = fleet.Task(entry.Group, entry.Name)
 	return f
 }
 
@@ -44,7 +44,7 @@ func (s remote) progress(ctx context.Context, entry etcdsource.Entry) *etcdsourc
 }
 
 // progressOf says how far those tasks have come whose newest version has not
-// reached every agent. Without a rollout in any of them nothing more is read.
+// reached every agent, by qualified name. Without a rollout in any of them nothing more is read.
 func (s remote) progressOf(ctx context.Context, entries []etcdsource.Entry) map[string]*etcdsource.RolloutProgress {
 	out := map[string]*etcdsource.RolloutProgress{}
 	if !slices.ContainsFunc(entries, func(e etcdsource.Entry) bool {
@@ -58,8 +58,8 @@ func (s remote) progressOf(ctx context.Context, entries []etcdsource.Entry) map[
 		return out
 	}
 	for _, entry := range entries {
-		if now, p, there := fleet.Task(entry.Name); there && p != nil && now.Modified == entry.Modified {
-			out[entry.Name] = p
+		if now, p, there := fleet.Task(entry.Group, entry.Name); there && p != nil && now.Modified == entry.Modified {
+			out[entry.Qualified()] = p
 		}
 	}
 	return out

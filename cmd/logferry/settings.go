@@ -112,7 +112,16 @@ type etcdFlags struct {
 	config    *configFlag
 	endpoints []string
 	prefix    string
+	group     string // that tasks are of; empty: those for all agents
 	timeout   time.Duration
+}
+
+// taskVars are etcdVars for commands about the tasks of one group, or of none.
+func (a *app) taskVars(cmd *cobra.Command) *etcdFlags {
+	e := etcdVars(cmd)
+	cmd.Flags().StringVar(&e.group, "group", "", "group whose agents the task is for (default all agents)")
+	completeFlag(cmd, "group", a.groupNames(e))
+	return e
 }
 
 func etcdVars(cmd *cobra.Command) *etcdFlags {

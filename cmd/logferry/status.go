@@ -154,8 +154,8 @@ func newStatusView(fleet etcdsource.Fleet, name string) (statusView, error) {
 	var about []etcdsource.Member
 	if name == "" {
 		about = fleet.Members
-	} else if i := slices.IndexFunc(v.Tasks, func(o etcdsource.TaskOverview) bool { return o.Name == name }); i >= 0 {
-		v.Tasks = v.Tasks[i : i+1]
+	} else if i := slices.IndexFunc(v.Tasks, func(o etcdsource.TaskOverview) bool { return called(o, name) }); i >= 0 {
+		v.Tasks = slices.DeleteFunc(v.Tasks, func(o etcdsource.TaskOverview) bool { return !called(o, name) })
 	} else if i := slices.IndexFunc(fleet.Members, func(m etcdsource.Member) bool { return m.Name == name }); i >= 0 {
 		about = fleet.Members[i : i+1]
 		fleet.Members, v.byAgent = about, true
@@ -171,6 +171,11 @@ func newStatusView(fleet etcdsource.Fleet, name string) (statusView, error) {
 	}
 	v.Trouble = len(v.Errors) > 0 || slices.ContainsFunc(v.Tasks, etcdsource.TaskOverview.Troubled)
 	return v, nil
+}
+
+// called says whether a name is a task's, with its group or without.
+func called(o etcdsource.TaskOverview, name string) bool {
+	return o.Name == name || o.Qualified() == name
 }
 
 func (v statusView) table(t *table) {
@@ -190,7 +195,7 @@ func (v statusView) table(t *table) {
 func (v statusView) fleetRows(t *table) {
 	t.row("TASK", "REVISION", "AGENTS", "RUNNING", "PENDING", "REFUSED", "FAILING", "STOPPED", "LAG", "BEHIND", "OLDEST")
 	for _, o := range v.Tasks {
-		t.row(o.Name, revision(o.Revision), o.Agents, o.Running+o.Unknown, o.Pending, o.Refused, o.Failing, o.Stopped,
+		t.row(o.Qualified(), revision(o.Revision), o.Agents, o.Running+o.Unknown, o.Pending, o.Refused, o.Failing, o.Stopped,
 			byteWords(o.LagBytes), behind(o.LagSeconds), moment(o.OldestUnacked))
 	}
 }
@@ -206,7 +211,7 @@ func (v statusView) singleRows(t *table) {
 		for _, on := range o.On {
 			first := on.Agent + "\t" + textOrDash(on.Host)
 			if v.byAgent {
-				first = on.Name
+				first = o.Qualified()
 			}
 			t.row(first, on.State, revision(on.Revision), on.Files, on.Records, byteWords(int64(on.Bytes)),
 				byteWords(on.LagBytes), behind(on.LagSeconds), moment(on.OldestUnacked))
@@ -222,10 +227,10 @@ func (v statusView) troubles(t *table) {
 	lines := slices.Clone(v.Errors)
 	for _, o := range v.Tasks {
 		if o.Rollout != nil {
-			lines = append(lines, rolloutLine(o.Name, o.Rollout))
+			lines = append(lines, rolloutLine(o.Qualified(), o.Rollout))
 		}
 		if o.Error != "" {
-			lines = append(lines, fmt.Sprintf("%s is not valid on any agent: %s", o.Name, o.Error))
+			lines = append(lines, fmt.Sprintf("%s is not valid on any agent: %s", o.Qualified(), o.Error))
 		}
 		var order []string
 		agents := map[string][]string{}
@@ -241,7 +246,7 @@ func (v statusView) troubles(t *table) {
 		}
 		for _, key := range order {
 			state, text, _ := strings.Cut(key, "\x00")
-			lines = append(lines, fmt.Sprintf("%s is %s on %s: %s", o.Name, state, someOf(agents[key]), textOrDash(text)))
+			lines = append(lines, fmt.Sprintf("%s is %s on %s: %s", o.Qualified(), state, someOf(agents[key]), textOrDash(text)))
 		}
 	}
 	if len(lines) > 0 {

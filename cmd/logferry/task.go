@@ -33,6 +33,15 @@ func (a *app) taskCmd() *cobra.Command {
 type remote struct {
 	*etcdsource.Store
 	allow task.AllowList
+	group string // of the tasks; empty: those for all agents
+}
+
+// args is a task's name as it stands in a command line.
+func (s remote) args(name string) string {
+	if s.group == "" {
+		return name
+	}
+	return name + " --group " + s.group
 }
 
 // withStore opens the store, works and closes.
@@ -41,9 +50,15 @@ func (a *app) withStore(cmd *cobra.Command, e *etcdFlags, work func(ctx context.
 	if err != nil {
 		return err
 	}
+	if e.group != "" && !task.ValidWord(e.group) {
+		return usagef("--group: %q cannot name a group; use up to 63 letters, digits, '.', '_' and '-'", e.group)
+	}
 	s, err := openStore(cfg, e)
 	if err != nil {
 		return err
+	}
+	if e.group != "" {
+		s.Store, s.group = s.Group(e.group), e.group
 	}
 	err = work(cmd.Context(), s)
 	if closeErr := s.Close(); err == nil {
@@ -87,12 +102,13 @@ func (a *app) taskPutCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "put NAME -f FILE",
 		Short: "Store a task, if it is valid",
-		Long:  `Store a task as it is written, after it was found valid. "-f -" reads standard input.`,
+		Long: `Store a task as it is written, after it was found valid. "-f -" reads standard input. With --group, only agents of that group
+ever see it; the group is there as soon as a task is.`,
 		Example: `  logferry task put web -f web.yaml --etcd 127.0.0.1:2379
   echo '{"paths":["/var/log/nginx/*.log"],"topic":"web_log"}' | logferry task put web -f - --etcd 127.0.0.1:2379`,
 		Args: needs("NAME"),
 	}
-	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	e, output := a.taskVars(cmd), outputVar(cmd, "text", "json")
 	completeArg(cmd, false, a.taskNames(e))
 	file := taskFileVar(cmd)
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
@@ -118,7 +134,7 @@ func (a *app) taskPutCmd() *cobra.Command {
 				return err
 			}
 			if _, err := s.Get(ctx, t.From); err == nil {
-				a.say(output, "where task %s runs, %s waits until that is removed: logferry task rm %s", t.From, w.name, t.From)
+				a.say(output, "where task %s runs, %s waits until that is removed: logferry task rm %s", t.From, w.name, s.args(t.From))
 			}
 			return nil
 		})
@@ -134,7 +150,7 @@ func (a *app) stored(ctx context.Context, s remote, output *outputFlag, doc map[
 	}
 	return a.show(output, doc, func(t *table) {
 		t.row(fmt.Sprintf("%s, revision %d", words, entry.Modified))
-		f.say(t, entry.Name)
+		f.say(t, etcdsource.Qualified(entry.Group, entry.Name))
 	})
 }
 
@@ -145,7 +161,7 @@ func (a *app) taskGetCmd() *cobra.Command {
 and why.`,
 		Args: needs("NAME"),
 	}
-	e, output := etcdVars(cmd), outputVar(cmd, "value", "json")
+	e, output := a.taskVars(cmd), outputVar(cmd, "value", "json")
 	completeArg(cmd, false, a.taskNames(e))
 	at := revisionVar(cmd, "print it as it was at this revision of etcd")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
@@ -164,7 +180,7 @@ and why.`,
 				return a.show(output, l, nil)
 			}
 			if progress != nil { // not on standard output, which may be put again
-				fmt.Fprintf(a.err, "logferry: %s\n", rolloutLine(entry.Name, progress))
+				fmt.Fprintf(a.err, "logferry: %s\n", rolloutLine(etcdsource.Qualified(entry.Group, entry.Name), progress))
 			}
 			_, err = a.out.Write(entry.Raw)
 			return err
@@ -176,6 +192,7 @@ and why.`,
 // listedTask is one task as list and get show it.
 type listedTask struct {
 	Name     string   `json:"name"`
+	Group    string   `json:"group,omitempty"` // empty: it is for all agents
 	Topic    string   `json:"topic"`
 	Paths    []string `json:"paths"`
 	Revision int64    `json:"revision"`
@@ -200,7 +217,7 @@ func (l listedTask) state() string {
 }
 
 func listed(e etcdsource.Entry, allow task.AllowList) listedTask {
-	l := listedTask{Name: e.Name, Paths: []string{}, Revision: e.Modified, Value: string(e.Raw)}
+	l := listedTask{Name: e.Name, Group: e.Group, Paths: []string{}, Revision: e.Modified, Value: string(e.Raw)}
 	t, err := task.DecodeRemote(e.Raw, e.Name, e.Name, allow)
 	if err != nil {
 		l.Error = strings.Join(problemLines(err), "; ")
@@ -211,11 +228,12 @@ func listed(e etcdsource.Entry, allow task.AllowList) listedTask {
 }
 
 func (a *app) taskListCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the tasks in etcd", Args: needs()}
-	e, output := etcdVars(cmd), outputVar(cmd, "table", "json")
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the tasks in etcd",
+		Long: `List the tasks in etcd: those for all agents, and as GROUP/NAME those of groups.`, Args: needs()}
+	e, output := a.taskVars(cmd), outputVar(cmd, "table", "json")
 	cmd.RunE = a.body(func(cmd *cobra.Command, _ []string) error {
 		return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
-			entries, _, err := s.List(ctx)
+			entries, err := s.listed(ctx)
 			if err != nil {
 				return err
 			}
@@ -223,17 +241,26 @@ func (a *app) taskListCmd() *cobra.Command {
 			tasks := make([]listedTask, len(entries))
 			for i, entry := range entries {
 				tasks[i] = listed(entry, s.allow)
-				tasks[i].Rollout = progress[entry.Name]
+				tasks[i].Rollout = progress[entry.Qualified()]
 			}
 			return a.show(output, tasks, func(t *table) {
 				t.row("NAME", "TOPIC", "PATHS", "REVISION", "STATE")
 				for _, l := range tasks {
-					t.row(l.Name, textOrDash(l.Topic), textOrDash(strings.Join(l.Paths, " ")), l.Revision, l.state())
+					t.row(etcdsource.Qualified(l.Group, l.Name), textOrDash(l.Topic), textOrDash(strings.Join(l.Paths, " ")), l.Revision, l.state())
 				}
 			})
 		})
 	})
 	return cmd
+}
+
+// listed returns all tasks, or those of the group.
+func (s remote) listed(ctx context.Context) ([]etcdsource.Entry, error) {
+	if s.group == "" {
+		return s.ListAll(ctx)
+	}
+	entries, _, err := s.List(ctx)
+	return entries, err
 }
 
 func (a *app) taskRmCmd() *cobra.Command {
@@ -243,7 +270,7 @@ func (a *app) taskRmCmd() *cobra.Command {
 		Short:   "Delete tasks; agents stop collecting for them",
 		Args:    needs("NAME..."),
 	}
-	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	e, output := a.taskVars(cmd), outputVar(cmd, "text", "json")
 	completeArg(cmd, true, a.taskNames(e))
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		err := a.eachTask(cmd, e, args, func(ctx context.Context, s remote, name string) error {
@@ -251,7 +278,7 @@ func (a *app) taskRmCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.say(output, "deleted task %s; 'logferry task rollback %s --to %d' brings it back", name, name, revision-1)
+			a.say(output, "deleted task %s; 'logferry task rollback %s --to %d' brings it back", name, s.args(name), revision-1)
 			return nil
 		})
 		if err == nil && output.format == "json" {

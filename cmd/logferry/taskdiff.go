@@ -23,7 +23,7 @@ Exit code 0: they are the same; 1: they differ, or comparing failed.`,
   logferry task diff web --revision 42 --etcd 127.0.0.1:2379`,
 		Args: needs("NAME"),
 	}
-	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	e, output := a.taskVars(cmd), outputVar(cmd, "text", "json")
 	completeArg(cmd, false, a.taskNames(e))
 	file := taskFileVar(cmd)
 	at := revisionVar(cmd, "compare what it was at this revision of etcd")

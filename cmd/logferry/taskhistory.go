@@ -34,7 +34,7 @@ gone, and what was before the task was last created is not listed. etcd's --auto
 		Example: "  logferry task history web --etcd 127.0.0.1:2379",
 		Args:    needs("NAME"),
 	}
-	e, output := etcdVars(cmd), outputVar(cmd, "table", "json")
+	e, output := a.taskVars(cmd), outputVar(cmd, "table", "json")
 	completeArg(cmd, false, a.taskNames(e))
 	limit := cmd.Flags().Int("limit", 20, "how many versions to list")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
@@ -48,7 +48,7 @@ gone, and what was before the task was last created is not listed. etcd's --auto
 			// One more than is shown tells what the last one changed.
 			entries, compacted, err := s.History(ctx, args[0], *limit+1)
 			if err != nil {
-				return bringBack(err, args[0])
+				return bringBack(err, s.args(args[0]))
 			}
 			versions := versionsOf(entries, s.allow, compacted)
 			if len(versions) > *limit {
@@ -128,7 +128,7 @@ offsets. A task that somebody else changes in the same moment is left alone.`,
   logferry task rollback web --to 42 --etcd 127.0.0.1:2379`,
 		Args: needs("NAME"),
 	}
-	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	e, output := a.taskVars(cmd), outputVar(cmd, "text", "json")
 	completeArg(cmd, false, a.taskNames(e))
 	to := cmd.Flags().Int64("to", 0, "revision to go back to (default the one before the newest change)")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
@@ -152,7 +152,7 @@ offsets. A task that somebody else changes in the same moment is left alone.`,
 			}
 			entry, err := s.Replace(ctx, name, target.Raw, now.Modified)
 			if err != nil {
-				return lookAgain(err, name)
+				return lookAgain(err, s.args(name))
 			}
 			doc := map[string]any{"name": name, "from": target.Modified, "revision": entry.Modified}
 			return a.stored(ctx, s, output, doc, fmt.Sprintf("rolled back task %s to revision %d", name, target.Modified), entry)
@@ -172,7 +172,7 @@ func (s remote) rollbackTarget(ctx context.Context, name string, to int64) (now,
 	now, err = s.Get(ctx, name)
 	switch {
 	case err != nil && (!errors.Is(err, etcdsource.ErrNotFound) || to == 0):
-		return now, target, bringBack(err, name)
+		return now, target, bringBack(err, s.args(name))
 	case to == 0 && now.Version == 1:
 		return now, target, fmt.Errorf("task %q was created at revision %d and not changed since; name an older revision with --to, or remove the task", name, now.Modified)
 	case to == 0:
@@ -188,9 +188,9 @@ func (s remote) at(ctx context.Context, name string, revision int64) (etcdsource
 	switch {
 	case errors.Is(err, etcdsource.ErrCompacted):
 		return entry, fmt.Errorf("etcd has compacted task %q as of revision %d; put the text again with 'logferry task put %s -f FILE', "+
-			"and let etcd remember for longer with --auto-compaction-retention", name, revision, name)
+			"and let etcd remember for longer with --auto-compaction-retention", name, revision, s.args(name))
 	case errors.Is(err, etcdsource.ErrNotFound):
-		return entry, fmt.Errorf("task %q was not there at revision %d; 'logferry task history %s' lists its revisions", name, revision, name)
+		return entry, fmt.Errorf("task %q was not there at revision %d; 'logferry task history %s' lists its revisions", name, revision, s.args(name))
 	}
 	return entry, err
 }
@@ -224,7 +224,7 @@ func (a *app) taskPauseCmd(pause bool) *cobra.Command {
 		cmd.Long = "Write the key paused into tasks, and leave all else as it is. Agents deliver what they have read and stop."
 		state, verb = "is paused", "paused"
 	}
-	e, output := etcdVars(cmd), outputVar(cmd, "text", "json")
+	e, output := a.taskVars(cmd), outputVar(cmd, "text", "json")
 	completeArg(cmd, true, a.taskNames(e))
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		return a.eachTask(cmd, e, args, func(ctx context.Context, s remote, name string) error {
@@ -239,7 +239,7 @@ func (a *app) taskPauseCmd(pause bool) *cobra.Command {
 			words := fmt.Sprintf("task %s %s already", name, state)
 			if string(text) != string(entry.Raw) {
 				if entry, err = s.Replace(ctx, name, text, entry.Modified); err != nil {
-					return lookAgain(err, name)
+					return lookAgain(err, s.args(name))
 				}
 				words = verb + " task " + name
 			}
