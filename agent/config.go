@@ -80,6 +80,9 @@ type EtcdConfig struct {
 	PasswordFile string   `yaml:"password_file,omitempty"` // read at each login; line breaks at its end do not count
 
 	LeaseTTL time.Duration `yaml:"lease_ttl,omitempty"` // how long after its last sign of life the agent's registration stays
+	// ReportInterval is the least time between two reports of what the tasks do
+	// while no state changes.
+	ReportInterval time.Duration `yaml:"report_interval,omitempty"`
 
 	TLS *etcdsource.TLSConfig `yaml:"tls,omitempty"` // nil: the system's authorities for https, plain text for the rest
 }
@@ -208,6 +211,7 @@ func (c *Config) SetDefaults() {
 	if c.Tasks.Etcd != nil {
 		setDefault(&c.Tasks.Etcd.Prefix, DefaultEtcdPrefix)
 		setDefault(&c.Tasks.Etcd.LeaseTTL, etcdsource.DefaultLeaseTTL)
+		setDefault(&c.Tasks.Etcd.ReportInterval, etcdsource.DefaultReportInterval)
 		c.Tasks.Etcd.Prefix = strings.TrimRight(c.Tasks.Etcd.Prefix, "/")
 	}
 	c.Kafka.SetDefaults()

@@ -40,6 +40,7 @@ var envKeys = []envKey{
 	{"LOGFERRY_ETCD_PASSWORD", "tasks.etcd.password", setPassword},
 	{"LOGFERRY_ETCD_PASSWORD_FILE", "tasks.etcd.password_file", setPasswordFile},
 	{"LOGFERRY_ETCD_LEASE_TTL", "tasks.etcd.lease_ttl", scalar(func(c *Config) *time.Duration { return &c.etcd().LeaseTTL })},
+	{"LOGFERRY_ETCD_REPORT_INTERVAL", "tasks.etcd.report_interval", scalar(func(c *Config) *time.Duration { return &c.etcd().ReportInterval })},
 	{"LOGFERRY_ETCD_TLS_CA_FILE", "tasks.etcd.tls.ca_file", text(func(c *Config) *string { return &c.etcdTLS().CAFile })},
 	{"LOGFERRY_ETCD_TLS_CERT_FILE", "tasks.etcd.tls.cert_file", text(func(c *Config) *string { return &c.etcdTLS().CertFile })},
 	{"LOGFERRY_ETCD_TLS_KEY_FILE", "tasks.etcd.tls.key_file", text(func(c *Config) *string { return &c.etcdTLS().KeyFile })},

@@ -146,7 +146,7 @@ tasks:
 	require.Equal(t, "1", cfg.Kafka.Acks)
 	require.Equal(t, "gzip", cfg.Kafka.Compression)
 	require.Equal(t, TasksConfig{Files: []string{"/t/*.yaml"}, Etcd: &EtcdConfig{
-		Endpoints: []string{"e:2379"}, Prefix: "/p", Groups: []string{"web", "eu"}, Username: "v", Password: "w", LeaseTTL: 30 * time.Second,
+		Endpoints: []string{"e:2379"}, Prefix: "/p", Groups: []string{"web", "eu"}, Username: "v", Password: "w", LeaseTTL: 30 * time.Second, ReportInterval: 30 * time.Second,
 	}}, cfg.Tasks)
 	require.Equal(t, LogConfig{Level: "warn", Format: "json"}, cfg.Log)
 	require.EqualValues(t, 8<<20, cfg.Memory.BufferBytes)
@@ -203,6 +203,9 @@ func TestConfigRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"a certificate without its key", "tasks: {etcd: {endpoints: [e:1], tls: {cert_file: c}}}\n", `1: tasks.etcd.tls.key_file: is missing while cert_file is set; set both or none`},
 		{"an old TLS", "tasks:\n  etcd:\n    endpoints: [e:1]\n    tls:\n      min_version: 1.0\n", `5: tasks.etcd.tls.min_version: "1.0" is no version; write "1.2" or "1.3"`},
 		{"TLS in plain text", "tasks: {etcd: {endpoints: [e:1, 'http://f:1'], tls: {ca_file: c}}}\n", `1: tasks.etcd.endpoints[1]: "http://f:1" is plain text while tls is set; write https:// or leave the scheme out, or take tls out`},
+		{"a group that is none", "tasks: {etcd: {endpoints: [e:1], groups: [web, a/b]}}\n", `1: tasks.etcd.groups[1]: "a/b" cannot name a group; use up to 63 letters, digits, '.', '_' and '-'`},
+		{"a group twice", "tasks: {etcd: {endpoints: [e:1], groups: [web, web]}}\n", `1: tasks.etcd.groups[1]: "web" is named twice; remove one of them`},
+		{"reports all the time", "tasks: {etcd: {endpoints: [e:1], report_interval: 1s}}\n", `1: tasks.etcd.report_interval: 1s is out of bounds; write something from 10s to 1h0m0s`},
 		{"a short lease", "tasks: {etcd: {endpoints: [e:1], lease_ttl: 1s}}\n", `1: tasks.etcd.lease_ttl: 1s is out of bounds; write something from 5s to 1h0m0s`},
 		{"two passwords", "tasks: {etcd: {endpoints: [e:1], username: u, password: p, password_file: f}}\n", `1: tasks.etcd.password: password and password_file are both set; keep one`},
 		{"password alone", "tasks: {etcd: {endpoints: [e:1], password: p}}\n", `1: tasks.etcd.username: a password is set but no username; set both or neither`},

@@ -151,6 +151,9 @@ func (c *Config) validateEtcd() error {
 	if e.LeaseTTL < etcdsource.MinLeaseTTL || e.LeaseTTL > etcdsource.MaxLeaseTTL {
 		return c.fault("tasks.etcd.lease_ttl", "%s is out of bounds; write something from %s to %s", e.LeaseTTL, etcdsource.MinLeaseTTL, etcdsource.MaxLeaseTTL)
 	}
+	if e.ReportInterval < etcdsource.MinReportInterval || e.ReportInterval > etcdsource.MaxReportInterval {
+		return c.fault("tasks.etcd.report_interval", "%s is out of bounds; write something from %s to %s", e.ReportInterval, etcdsource.MinReportInterval, etcdsource.MaxReportInterval)
+	}
 	return c.validateEtcdTLS(e)
 }
 

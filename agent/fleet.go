@@ -33,7 +33,7 @@ func (a *Agent) openRegistrar(opts Options) error {
 	a.trials.current = a.etcd.Trials
 	var err error
 	a.registrar, err = etcdsource.NewRegistrar(a.etcd, etcdsource.RegistrarConfig{
-		Agent: a.self, LeaseTTL: a.cfg.Tasks.Etcd.LeaseTTL, Tasks: a.reports,
+		Agent: a.self, LeaseTTL: a.cfg.Tasks.Etcd.LeaseTTL, ReportInterval: a.cfg.Tasks.Etcd.ReportInterval, Tasks: a.reports,
 		Digest: func() uint64 { return a.supervisor.Digest() + a.trials.look(time.Now()) },
 	}, a.log)
 	if err == nil {

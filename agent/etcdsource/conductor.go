@@ -165,6 +165,15 @@ func (c *Conductor) claim(ctx context.Context, client *clientv3.Client) (*turn, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.source.cfg.RequestTimeout)
 	defer cancel()
+	// In a large fleet many offer themselves before they see who was first: they
+	// should find out without a write.
+	held, err := client.Get(ctx, c.leaderKey(), clientv3.WithCountOnly())
+	if err == nil && held.Count > 0 {
+		err = errOutvoted
+	}
+	if err != nil {
+		return nil, err
+	}
 	grant, err := client.Grant(ctx, int64(c.ttl/time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("take a lease: %w", err)

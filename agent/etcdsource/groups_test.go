@@ -267,6 +267,38 @@ func TestWatchesThatAreNotInOrderWithEachOtherAreCountedEach(t *testing.T) {
 	require.EqualValues(t, 20, snap.Revision)
 }
 
+func TestAnAgentThatIsNotTheFirstToOfferItselfWritesNothing(t *testing.T) {
+	e := etcdtest.Start(t)
+	cfg := inGroups(t, e)
+	m := join(t, e, cfg, Agent{ID: "a"})
+	m.registered("a")
+	last := e.Put(t, "/logferry/rollouts/~leader", `{"agent":"b"}`)
+	client := e.Client(t)
+	before, err := client.Leases(t.Context())
+	require.NoError(t, err)
+	_, err = NewConductor(m.Registrar, quiet()).claim(t.Context(), client)
+	require.ErrorIs(t, err, errOutvoted)
+	after, err := client.Leases(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before.Leases, after.Leases)
+	resp, err := client.Get(t.Context(), "/logferry/rollouts/~leader")
+	require.NoError(t, err)
+	require.Equal(t, last, resp.Kvs[0].ModRevision)
+}
+
+func TestReportsCanBeRare(t *testing.T) {
+	s, err := New(testConfig(t, "127.0.0.1:1"), quiet())
+	require.NoError(t, err)
+	r, err := NewRegistrar(s, RegistrarConfig{ReportInterval: 2 * MinReportInterval}, quiet())
+	require.NoError(t, err)
+	for range 100 {
+		require.GreaterOrEqual(t, r.reportPause(), 2*MinReportInterval)
+		require.Less(t, r.reportPause(), 5*MinReportInterval/2)
+	}
+	_, err = NewRegistrar(s, RegistrarConfig{ReportInterval: MinReportInterval - 1}, quiet())
+	require.ErrorContains(t, err, "etcd report_interval: ")
+}
+
 func TestGroupsThatCannotBeAreTold(t *testing.T) {
 	require.NoError(t, CheckGroups([]string{"web", "eu-1"}))
 	require.EqualError(t, CheckGroups([]string{"web", "a/b"}), `[1]: "a/b" cannot name a group; use up to 63 letters, digits, '.', '_' and '-'`)

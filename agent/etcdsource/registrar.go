@@ -25,7 +25,6 @@ const (
 )
 
 const (
-	reportInterval  = 30 * time.Second       // between two reports when no state changes, at least
 	lookInterval    = 250 * time.Millisecond // between two looks at the states
 	reportBurst     = 5                      // reports of changed states without a pause
 	reportRefill    = 5 * time.Second        // after which one more may go
@@ -34,12 +33,22 @@ const (
 	removeTimeout   = time.Second            // for taking the registration away at the end
 )
 
+// Default and bounds of how often an agent reports while no state changes.
+const (
+	DefaultReportInterval = 30 * time.Second
+	MinReportInterval     = 10 * time.Second
+	MaxReportInterval     = time.Hour
+)
+
 var errLeaseLost = errors.New("the lease was lost")
 
 // RegistrarConfig says what an agent tells about itself.
 type RegistrarConfig struct {
 	Agent    Agent         // Revision, Process and Clash are filled in
 	LeaseTTL time.Duration // how long after its last sign of life an agent is forgotten; default 30s
+	// ReportInterval is the least time between two reports while no state
+	// changes, and up to a quarter more by chance; default 30s.
+	ReportInterval time.Duration
 
 	// Tasks returns what the tasks do. It may be costly and is called for each
 	// report.
@@ -86,6 +95,12 @@ func NewRegistrar(source *Source, cfg RegistrarConfig, log *slog.Logger) (*Regis
 	}
 	if cfg.LeaseTTL < MinLeaseTTL || cfg.LeaseTTL > MaxLeaseTTL {
 		return nil, fmt.Errorf("etcd lease_ttl: %s is out of bounds; write something from %s to %s", cfg.LeaseTTL, MinLeaseTTL, MaxLeaseTTL)
+	}
+	if cfg.ReportInterval == 0 {
+		cfg.ReportInterval = DefaultReportInterval
+	}
+	if cfg.ReportInterval < MinReportInterval || cfg.ReportInterval > MaxReportInterval {
+		return nil, fmt.Errorf("etcd report_interval: %s is out of bounds; write something from %s to %s", cfg.ReportInterval, MinReportInterval, MaxReportInterval)
 	}
 	var process [4]byte
 	_, _ = rand.Read(process[:]) // never fails
@@ -220,7 +235,7 @@ func (r *Registrar) report(ctx context.Context, client *clientv3.Client, signs <
 	if err := r.write(ctx, client); err != nil {
 		return err
 	}
-	next := time.Now().Add(reportPause())
+	next := time.Now().Add(r.reportPause())
 	for {
 		select {
 		case <-ctx.Done():
@@ -240,13 +255,15 @@ func (r *Registrar) report(ctx context.Context, client *clientv3.Client, signs <
 		if err := r.write(ctx, client); err != nil {
 			return err
 		}
-		next = time.Now().Add(reportPause())
+		next = time.Now().Add(r.reportPause())
 	}
 }
 
 // reportPause spreads the reports of many agents, and is never shorter than
-// reportInterval.
-func reportPause() time.Duration { return reportInterval + mathrand.N(reportInterval/4) }
+// their interval.
+func (r *Registrar) reportPause() time.Duration {
+	return r.cfg.ReportInterval + mathrand.N(r.cfg.ReportInterval/4)
+}
 
 // remove takes the registration away if etcd is at hand.
 func (r *Registrar) remove(ctx context.Context) {

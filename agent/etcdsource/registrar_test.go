@@ -141,7 +141,7 @@ func TestAChangedStateIsReportedAtOnceAndAFlappingOneNowAndThen(t *testing.T) {
 	began := time.Now()
 	m.report(TaskReport{Name: "web", State: "failing", Error: "no topic"})
 	m.says("failing")
-	require.Less(t, time.Since(began), reportInterval/2)
+	require.Less(t, time.Since(began), DefaultReportInterval/2)
 
 	watch := e.Client(t).Watch(t.Context(), "/logferry/status/a")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
