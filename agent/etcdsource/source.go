@@ -103,7 +103,7 @@ func (s *Source) RolloutWaves() []RolloutWave {
 type delivery struct {
 	number   int // counted from 1; 0: from the cache
 	snapshot task.Snapshot
-	cache    *cacheBody // nil: the cache holds it already
+	cache    *cacheBody // nil: the cache holds it already, or there is none
 }
 
 var _ task.Source = (*Source)(nil)
@@ -248,7 +248,7 @@ func (s *Source) publishLoop(ctx context.Context, fallback *delivery, failed <-c
 		case d = <-s.outbox:
 		}
 		late, failed = nil, nil
-		if d.cache != nil && s.cfg.CachePath != "" {
+		if d.cache != nil {
 			err := saveCache(s.cfg.CachePath, *d.cache)
 			s.cacheFailed.Store(err != nil)
 			if err != nil {
@@ -278,8 +278,12 @@ func (s *Source) deliver() {
 	s.sent++
 	number := s.sent
 	s.mu.Unlock()
-	body := s.sets.export()
-	s.send(delivery{number, s.snapshot(), &body})
+	d := delivery{number: number, snapshot: s.snapshot()}
+	if s.cfg.CachePath != "" {
+		body := s.sets.export()
+		d.cache = &body
+	}
+	s.send(d)
 }
 
 // snapshot joins the sets, and notes which group each task is of.
