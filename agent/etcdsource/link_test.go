@@ -80,6 +80,22 @@ func TestAfterABrokenConnectionTheWatchGoesOnWhereItWas(t *testing.T) {
 	require.NotEqual(t, listed, r.Status().Synced, "what etcd has forgotten is listed")
 }
 
+func TestAnAgentThatFindsItsLeaseAgainWritesNothing(t *testing.T) {
+	e := etcdtest.Start(t)
+	p := newProxy(t, e.Endpoints()[0])
+	m := join(t, e, testConfig(t, p.address()), Agent{ID: "a"})
+	m.registered("a")
+	m.says("running")
+	last := e.Put(t, "/last", "")
+	p.cut()
+	require.Eventually(t, func() bool { return !m.Status().Registered }, patience, 5*time.Millisecond)
+	p.open()
+	m.registered("a")
+	require.Equal(t, last+1, e.Put(t, "/last", ""), "a fleet that comes back together is no storm of writes")
+	m.report(TaskReport{Name: "web", State: "failing"})
+	m.says("failing")
+}
+
 func TestAgentsThatLoseEtcdTogetherComeBackOneAfterAnotherAndSlowlyWhenItIsBusy(t *testing.T) {
 	var first, refused, late time.Duration
 	for range 1000 {

@@ -82,6 +82,8 @@ type Registrar struct {
 	warned   time.Time        // of the clash, last
 	written  string           // registration that is in etcd
 	reported string           // report that is in etcd, without its time
+	seen     uint64           // digest that the report is of
+	next     time.Time        // when it is written again although no state changes
 	allowed  bucket
 
 	mu     sync.Mutex
@@ -130,12 +132,18 @@ func (r *Registrar) Run(ctx context.Context) error {
 	defer r.remove(context.WithoutCancel(ctx))
 	var quiet rateLimit
 	for failures := 0; ; failures++ {
+		// While etcd does not even tell the tasks, a lease is one request too many.
+		for !r.source.answered.Load() {
+			if !wait(ctx, lookInterval) {
+				return ctx.Err()
+			}
+		}
 		began := time.Now()
 		err := r.session(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if client := link.current(); client != nil && failures >= patientFailures && connectionFails(err) {
+		if client := link.current(); client != nil && failures >= patientFailures && connectionFails(err) && r.source.Connected() {
 			link.drop(client) // another member may do what this one cannot
 		}
 		err = explain(r.source.cfg, err)
@@ -173,19 +181,25 @@ func (r *Registrar) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	before := r.lease
 	if err := r.join(ctx, client); err != nil {
 		return err
 	}
+	// With the lease the keys are there as they were, unless somebody removed
+	// them, which the next report finds.
+	kept := before != 0 && r.lease == before && r.written != "" && r.reported != "" && r.clash == nil
 	alive, stop := context.WithCancel(ctx)
 	defer stop()
 	signs, err := client.KeepAlive(alive, r.lease)
 	if err != nil {
 		return fmt.Errorf("keep lease alive: %w", err)
 	}
-	if err := r.claim(ctx, client); err != nil {
+	if kept {
+		r.setStatus(Registration{Registered: true, Name: r.name})
+	} else if err := r.claim(ctx, client); err != nil {
 		return fmt.Errorf("register agent: %w", err)
 	}
-	return r.report(ctx, client, signs)
+	return r.report(ctx, client, signs, kept)
 }
 
 // join makes sure of a lease: the one from before if it is still there.
@@ -228,14 +242,16 @@ func (r *Registrar) request(ctx context.Context, do func(context.Context) error)
 
 // report writes what the tasks do, at once when a state changes and otherwise
 // now and then, until the lease or the client is lost.
-func (r *Registrar) report(ctx context.Context, client *clientv3.Client, signs <-chan *clientv3.LeaseKeepAliveResponse) error {
+func (r *Registrar) report(ctx context.Context, client *clientv3.Client, signs <-chan *clientv3.LeaseKeepAliveResponse, kept bool) error {
 	look := time.NewTicker(lookInterval)
 	defer look.Stop()
-	seen := r.cfg.Digest()
-	if err := r.write(ctx, client); err != nil {
-		return err
+	if !kept {
+		r.seen = r.cfg.Digest()
+		if err := r.write(ctx, client); err != nil {
+			return err
+		}
+		r.next = time.Now().Add(r.reportPause())
 	}
-	next := time.Now().Add(r.reportPause())
 	for {
 		select {
 		case <-ctx.Done():
@@ -248,14 +264,14 @@ func (r *Registrar) report(ctx context.Context, client *clientv3.Client, signs <
 		case <-look.C:
 		}
 		digest := r.cfg.Digest()
-		if due := !time.Now().Before(next); !due && (digest == seen || !r.allowed.take(time.Now())) {
+		if due := !time.Now().Before(r.next); !due && (digest == r.seen || !r.allowed.take(time.Now())) {
 			continue
 		}
-		seen = digest
+		r.seen = digest
 		if err := r.write(ctx, client); err != nil {
 			return err
 		}
-		next = time.Now().Add(r.reportPause())
+		r.next = time.Now().Add(r.reportPause())
 	}
 }
 

@@ -49,7 +49,7 @@ func (s *Source) session(ctx context.Context) error {
 		}
 		resumed = false
 		err := s.watch(ctx, client)
-		s.resumable = connectionFails(err) || errors.Is(err, errConnection) || errors.Is(err, errSilent)
+		s.resumable = lostContact(err)
 		if !errors.Is(err, errCompacted) && !errors.Is(err, errWentBack) {
 			return fmt.Errorf("watch tasks: %w", err)
 		}
@@ -60,6 +60,17 @@ func (s *Source) session(ctx context.Context) error {
 		case <-time.After(backoff(0)):
 		}
 	}
+}
+
+// lostContact says whether an error is about the way to etcd, and not what etcd
+// says of a request.
+func lostContact(err error) bool {
+	for _, lost := range []error{errConnection, errSilent, errLostWatch, errNoAnswer} {
+		if errors.Is(err, lost) {
+			return true
+		}
+	}
+	return connectionFails(err)
 }
 
 // resume says whether the watch can go on where it broke off: then thousands of
@@ -218,11 +229,19 @@ func merge(ctx context.Context, watches []clientv3.WatchChan) (all <-chan client
 	for _, watch := range watches {
 		forwarding.Go(func() {
 			defer cancel()
-			for resp := range watch {
+			for {
 				select {
-				case out <- resp:
 				case <-ctx.Done():
 					return
+				case resp, ok := <-watch:
+					if !ok {
+						return
+					}
+					select {
+					case out <- resp:
+					case <-ctx.Done():
+						return
+					}
 				}
 			}
 		})
@@ -261,6 +280,7 @@ func (w *watcher) stop() {
 }
 
 func (w *watcher) run(ctx context.Context) error {
+	w.s.answered.Store(true)
 	w.s.updateStatus(func(st *Status) { st.Connected, st.LastError = true, "" })
 	w.s.log.Info("watching tasks in etcd", "prefix", w.s.sets[0].prefix, "groups", w.s.cfg.Groups, "revision", w.s.sets.revision())
 	for {

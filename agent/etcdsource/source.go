@@ -57,6 +57,7 @@ type Source struct {
 	cluster     uint64        // id of the etcd that was listed last; belongs to Run
 	term        uint64        // of its leader then; belongs to Run
 	cacheFailed atomic.Bool
+	answered    atomic.Bool // etcd does what the source asks, or says why not
 
 	mu        sync.Mutex
 	status    Status
@@ -208,6 +209,7 @@ func (s *Source) Run(ctx context.Context, publish func(task.Snapshot)) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		s.answered.Store(!lostContact(err))
 		s.updateStatus(func(st *Status) { st.Connected, st.LastError = false, err.Error() })
 		useFallback()
 		if time.Since(began) > stableSession {
