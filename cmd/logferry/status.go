@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,54 +86,127 @@ Exit code 0: all is well, or --watch was ended by Ctrl-C; 1: something is refuse
 // takes the place of the one before; elsewhere an empty line parts them. JSON
 // is one line each.
 func (a *app) watchStatus(ctx context.Context, s remote, f *statusFlags, name string) error {
-	terminal := a.onTerminal()
-	var failed error
-	seen := time.Now()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	d := &drawing{app: a, output: f.output, out: asTerminal(a.out), seen: time.Now(), stop: stop}
+	if d.out != nil {
+		defer d.followSize(ctx)()
+	}
 	err := s.WatchFleet(ctx, redrawInterval, func(fleet etcdsource.Fleet, lost error) {
-		if lost == nil {
-			seen = time.Now()
-		}
 		v, _ := newStatusView(fleet, name) // a name that is not known may come yet, and the view says so
-		if lost != nil {
-			v.Lost = oneLine(lost.Error())
-		}
-		if failed = a.picture(f.output, v, terminal, seen); failed != nil {
-			stop()
-		}
+		d.show(v, lost)
 	})
-	if failed != nil {
-		return failed
+	if d.failed != nil {
+		return d.failed
 	}
 	return err
 }
 
-// picture shows one moment of a watched status.
-func (a *app) picture(output *outputFlag, v statusView, terminal bool, seen time.Time) error {
+// drawing is a watched status. Its newest picture is drawn again when the
+// terminal's size changes.
+type drawing struct {
+	app    *app
+	output *outputFlag
+	out    *os.File // nil: it is no terminal
+	stop   func()
+
+	mu     sync.Mutex
+	view   *statusView // nil: there is none yet
+	seen   time.Time   // when etcd was last heard
+	failed error
+}
+
+func (d *drawing) show(v statusView, lost error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if lost == nil {
+		d.seen = time.Now()
+	} else {
+		v.Lost = oneLine(lost.Error())
+	}
+	d.view = &v
+	d.drawLocked()
+}
+
+func (d *drawing) drawLocked() {
+	if d.failed = d.app.picture(d.output, *d.view, d.out, d.seen); d.failed != nil {
+		d.stop()
+	}
+}
+
+// followSize draws anew at each change of the terminal's size, until the function
+// that it returns is called.
+func (d *drawing) followSize(ctx context.Context) (end func()) {
+	ctx, stop := context.WithCancel(ctx)
+	resized, quit := resizes()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-resized:
+			}
+			d.mu.Lock()
+			if d.view != nil && d.output.format != "json" {
+				d.drawLocked()
+			}
+			d.mu.Unlock()
+		}
+	}()
+	return func() { stop(); <-done; quit() }
+}
+
+// picture shows one moment of a watched status; on a terminal what has room there.
+func (a *app) picture(output *outputFlag, v statusView, out *os.File, seen time.Time) error {
 	if output.format == "json" {
 		return json.NewEncoder(a.out).Encode(v)
 	}
-	head, foot := "", "\n"
-	if terminal {
-		head, foot = "\x1b[H\x1b[2J", ""
-		head += fmt.Sprintf("logferry status at %s, %s; Ctrl-C ends\n\n", seen.Format(time.TimeOnly), count(v.Agents, "agent"))
+	var text strings.Builder
+	if out != nil {
+		fmt.Fprintf(&text, "logferry status at %s, %s; Ctrl-C ends\n\n", seen.Format(time.TimeOnly), count(v.Agents, "agent"))
 	}
-	if _, err := fmt.Fprint(a.out, head); err != nil {
-		return err
-	}
-	if err := a.show(output, v, v.table); err != nil {
+	if err := (&app{out: &text}).show(output, v, v.table); err != nil {
 		return err
 	}
 	if v.Lost != "" {
-		fmt.Fprintf(a.out, "\nno news since %s: %s\n", seen.Format(time.TimeOnly), v.Lost)
+		fmt.Fprintf(&text, "\nno news since %s: %s\n", seen.Format(time.TimeOnly), v.Lost)
 	}
-	_, err := fmt.Fprint(a.out, foot)
+	if out == nil {
+		_, err := fmt.Fprintln(a.out, text.String())
+		return err
+	}
+	columns, rows := terminalSize(out)
+	_, err := fmt.Fprint(a.out, "\x1b[H\x1b[2J"+roomFor(text.String(), columns, rows))
 	return err
 }
 
-// onTerminal says whether standard output is a terminal.
-func (a *app) onTerminal() bool { return asTerminal(a.out) != nil }
+// roomFor lays lines out for a terminal of that size: the table's are cut on the
+// right, those below it are wrapped, and what does not fit is counted.
+func roomFor(text string, columns, rows int) string {
+	var lines []string
+	parts := 0 // empty lines so far: the table is between the first and the second
+	for _, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		if line == "" {
+			parts++
+		}
+		if parts < 2 {
+			lines = append(lines, fitted(line, columns))
+			continue
+		}
+		runes := []rune(harmless(line))
+		for len(runes) > columns {
+			lines, runes = append(lines, string(runes[:columns])), runes[columns:]
+		}
+		lines = append(lines, string(runes))
+	}
+	if len(lines) > rows {
+		cut := max(rows-1, 0)
+		lines = append(lines[:cut:cut], fmt.Sprintf("… %s more", count(len(lines)-cut, "line")))
+	}
+	return strings.Join(lines, "\n")
+}
 
 // statusView is what status shows: the whole fleet, or one task or agent of it.
 type statusView struct {
@@ -222,8 +297,15 @@ func (v statusView) singleRows(t *table) {
 // namesShown is how many agents with the same trouble are named.
 const namesShown = 3
 
-// troubles tells each refusal and failure, those with the same words once.
+// troubles tells each refusal and failure.
 func (v statusView) troubles(t *table) {
+	if lines := v.troubleLines(); len(lines) > 0 {
+		fmt.Fprintf(t.w, "\n%s\n", strings.Join(lines, "\n"))
+	}
+}
+
+// troubleLines are those of refusals and failures, those with the same words once.
+func (v statusView) troubleLines() []string {
 	lines := slices.Clone(v.Errors)
 	for _, o := range v.Tasks {
 		if o.Rollout != nil {
@@ -249,9 +331,7 @@ func (v statusView) troubles(t *table) {
 			lines = append(lines, fmt.Sprintf("%s is %s on %s: %s", o.Qualified(), state, someOf(agents[key]), textOrDash(text)))
 		}
 	}
-	if len(lines) > 0 {
-		fmt.Fprintf(t.w, "\n%s\n", strings.Join(lines, "\n"))
-	}
+	return lines
 }
 
 func someOf(names []string) string {

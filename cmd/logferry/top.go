@@ -16,26 +16,37 @@ import (
 func (a *app) topCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top",
-		Short: "Watch one agent: rate, lag, files and errors of its tasks",
+		Short: "Watch one agent, or all of them: rate, lag, files and errors",
 		Long: `Watch one agent live: for each task its state, what Kafka acknowledged a second, how far it is behind, its files, what is
 read and on its way, errors of producing and dead letters since the agent's start, and below what is wrong.
+With --fleet, or an etcd given by --etcd: all agents that stand in etcd, one row each, with the rates between their two newest
+reports, of which a quiet agent writes one in half a minute.
 Keys: q ends, n sorts by name, r by rate, l by lag. Without a terminal one picture follows the other.
 
---once shows one picture, with rates over one --interval. Exit code 0: all is well, or it was ended with q or Ctrl-C; 1: with --once,
-a task fails or was refused; or the agent was not reached.`,
+--once shows one picture, with rates over one --interval (of one agent). Exit code 0: all is well, or it was ended with q or Ctrl-C; 1: with --once,
+a task fails or was refused; or the agent or etcd was not reached.`,
 		Example: `  logferry top
   logferry top --agent 10.0.0.7:9600
-  logferry top --once -o json`,
+  logferry top --once -o json
+  logferry top --fleet --etcd 127.0.0.1:2379`,
 		Args: needs(),
 	}
 	t := &topRun{app: a}
 	cmd.Flags().StringVar(&t.address, "agent", agent.DefaultListen, "HTTP address of the agent")
 	t.output = outputVar(cmd, "table", "json")
+	fleet, e := cmd.Flags().Bool("fleet", false, "all agents that stand in etcd"), etcdVars(cmd)
+	cmd.MarkFlagsMutuallyExclusive("agent", "fleet")
+	cmd.MarkFlagsMutuallyExclusive("agent", "etcd")
 	once := cmd.Flags().Bool("once", false, "show one picture and end, for scripts")
 	cmd.Flags().DurationVarP(&t.interval, "interval", "i", time.Second, "time between two pictures")
 	cmd.RunE = a.body(func(cmd *cobra.Command, _ []string) error {
 		if t.interval < 100*time.Millisecond || t.interval > time.Hour {
 			return usagef("--interval: must be from 100ms to 1h")
+		}
+		if *fleet || cmd.Flags().Changed("etcd") {
+			return a.withStore(cmd, e, func(ctx context.Context, s remote) error {
+				return (&fleetTop{topRun: *t}).run(ctx, s, *once)
+			})
 		}
 		if err := t.look(cmd.Context()); err != nil {
 			return err
@@ -60,7 +71,6 @@ type topRun struct {
 
 	before, now topSample
 	lost        error // why the newest look failed
-	order       byte
 }
 
 // look asks the agent for a sample.
@@ -103,7 +113,7 @@ func (t *topRun) showOnce(ctx context.Context) error {
 		return err
 	}
 	v := t.view()
-	if err := t.app.show(t.output, v, func(tab *table) { t.plain(tab, v) }); err != nil {
+	if err := t.app.show(t.output, v, func(tab *table) { plain(tab, v) }); err != nil {
 		return err
 	}
 	if v.Trouble {
@@ -112,7 +122,20 @@ func (t *topRun) showOnce(ctx context.Context) error {
 	return nil
 }
 
-func (t *topRun) plain(tab *table, v topView) {
+// topPicture is one picture of top.
+type topPicture interface {
+	lines() (head, rows, troubles []string)
+	ordered(key byte) topPicture
+}
+
+// topMoment is a picture that may be older than now: lost says why.
+type topMoment struct {
+	view topPicture
+	at   time.Time
+	lost error
+}
+
+func plain(tab *table, v topPicture) {
 	head, rows, troubles := v.lines()
 	text := strings.Join(append(append(head, ""), rows...), "\n") + "\n"
 	if len(troubles) > 0 {
@@ -133,7 +156,7 @@ func (t *topRun) follow(ctx context.Context) error {
 		var err error
 		if v := t.view(); t.output.format == "json" {
 			err = json.NewEncoder(t.app.out).Encode(v)
-		} else if err = t.app.show(t.output, v, func(tab *table) { t.plain(tab, v) }); err == nil {
+		} else if err = t.app.show(t.output, v, func(tab *table) { plain(tab, v) }); err == nil {
 			_, err = fmt.Fprintln(t.app.out)
 		}
 		if err != nil {
@@ -146,10 +169,38 @@ func (t *topRun) follow(ctx context.Context) error {
 // watch draws on a terminal until q or Ctrl-C. An agent that does not answer is
 // asked again.
 func (t *topRun) watch(ctx context.Context, out *os.File) error {
+	looks, looking := t.looks(ctx)
+	defer looking()
+	return t.app.drive(ctx, out, t.moment(), looks)
+}
+
+func (t *topRun) moment() topMoment { return topMoment{view: t.view(), at: t.now.at, lost: t.lost} }
+
+// looks asks the agent again and again, beside the drawing: an agent that hangs
+// must not keep keys from being heard. The returned function ends it.
+func (t *topRun) looks(ctx context.Context) (<-chan topMoment, func()) {
+	ctx, stop := context.WithCancel(ctx)
+	out, done, run := make(chan topMoment), make(chan struct{}), *t
+	go func() {
+		defer close(done)
+		for run.pause(ctx) {
+			_ = run.look(ctx) // it is told in the picture
+			select {
+			case out <- run.moment():
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out, func() { stop(); <-done }
+}
+
+// drive shows moments on a terminal, in the order that keys choose, until q or
+// Ctrl-C, and gives the terminal back as it was.
+func (a *app) drive(ctx context.Context, out *os.File, m topMoment, moments <-chan topMoment) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var keys <-chan byte
-	if in := asTerminal(t.app.in); in != nil {
+	if in := asTerminal(a.in); in != nil {
 		typed, restore, err := keysOf(ctx, in)
 		if err != nil {
 			return err
@@ -163,12 +214,9 @@ func (t *topRun) watch(ctx context.Context, out *os.File) error {
 		return err
 	}
 	defer func() { _, _ = fmt.Fprint(out, ansiLeave) }()
-
-	looks, looking := t.looks(ctx)
-	defer looking()
-	t.order = 'n'
+	order := byte('n')
 	for {
-		if err := t.draw(out); err != nil {
+		if err := m.draw(out, order); err != nil {
 			return err
 		}
 		select {
@@ -178,39 +226,20 @@ func (t *topRun) watch(ctx context.Context, out *os.File) error {
 			if key == 'q' || key == 'Q' {
 				return nil
 			} else if topOrders[key] != nil {
-				t.order = key
+				order = key
 			}
 		case <-resized:
-		case sample := <-looks:
-			t.before, t.now, t.lost = sample.before, sample.now, sample.lost
+		case m = <-moments:
 		}
 	}
 }
 
-// looks asks the agent again and again, beside the drawing: an agent that hangs
-// must not keep keys from being heard. The returned function ends it.
-func (t *topRun) looks(ctx context.Context) (<-chan topRun, func()) {
-	ctx, stop := context.WithCancel(ctx)
-	out, done, run := make(chan topRun), make(chan struct{}), *t
-	go func() {
-		defer close(done)
-		for run.pause(ctx) {
-			_ = run.look(ctx) // it is told in the picture
-			select {
-			case out <- run:
-			case <-ctx.Done():
-			}
-		}
-	}()
-	return out, func() { stop(); <-done }
-}
-
-func (t *topRun) draw(out *os.File) error {
+func (m topMoment) draw(out *os.File, order byte) error {
 	columns, rows := terminalSize(out)
 	foot := "q ends; sort by n name, r rate, l lag"
-	if t.lost != nil {
-		foot = fmt.Sprintf("no answer since %s: %s", t.now.at.Format(time.TimeOnly), oneLine(t.lost.Error()))
+	if m.lost != nil {
+		foot = fmt.Sprintf("no answer since %s: %s", m.at.Format(time.TimeOnly), oneLine(m.lost.Error()))
 	}
-	_, err := fmt.Fprint(out, t.view().sorted(t.order).screenful(foot, columns, rows))
+	_, err := fmt.Fprint(out, screenful(m.view.ordered(order), foot, columns, rows))
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"logferry/agent"
+	"logferry/agent/etcdsource"
 	"logferry/agent/task"
 )
 
@@ -179,4 +180,32 @@ func TestRatesAreWrittenShortly(t *testing.T) {
 	for n, want := range map[float64]string{0: "0", 0.54: "0.5", 12.3: "12", 9999: "9999", 12_345: "12.3k", 1_781_000: "1.78M"} {
 		require.Equal(t, want, rateWords(n))
 	}
+}
+
+func TestRatesOfTheFleetAreThoseBetweenTwoReports(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0).UTC()
+	report := func(after time.Duration, records, bytes uint64) etcdsource.Fleet {
+		return etcdsource.Fleet{Members: []etcdsource.Member{{Name: "a", Report: etcdsource.Report{At: at.Add(after), Tasks: []etcdsource.TaskReport{
+			{Name: "web", State: "running", Records: records, Bytes: bytes, Files: 2, LagBytes: 7},
+		}}}}}
+	}
+	var f fleetTop
+	f.take(report(0, 100, 1000))
+	require.Zero(t, f.view(at).Agents[0].Records, "one report says nothing")
+	f.take(report(10*time.Second, 300, 5000))
+	f.take(report(10*time.Second, 300, 5000)) // the same one
+	v := f.view(at.Add(12 * time.Second))
+	require.Equal(t, []topAgentRow{{Name: "a", Tasks: 1, Records: 20, Bytes: 400, LagBytes: 7, Files: 2, Reported: at.Add(10 * time.Second)}}, v.Agents)
+	_, rows, _ := v.lines()
+	require.True(t, strings.HasSuffix(rows[1], " 2s ago"), rows[1])
+	f.take(report(20*time.Second, 10, 50))
+	require.Zero(t, f.view(at).Agents[0].Records, "it was started anew")
+	f.take(etcdsource.Fleet{})
+	require.Empty(t, f.view(at).Agents)
+}
+
+func TestAStatusHasTheRoomOfItsTerminal(t *testing.T) {
+	text := "head line\n\nTASK  AGENTS\nweb   1\n\nweb is refused on all agents\nsecond\n"
+	require.Equal(t, "head l…\n\nTASK  …\nweb   1\n\nweb is \nrefused\n on all\n agents\nsecond", roomFor(text, 7, 20))
+	require.Equal(t, "head line\n\nTASK  AGENTS\n… 4 lines more", roomFor(text, 40, 4))
 }

@@ -85,7 +85,7 @@ var topOrders = map[byte]func(a, b topTask) int{
 	'l': func(a, b topTask) int { return cmp.Compare(b.LagBytes, a.LagBytes) },
 }
 
-func (v topView) sorted(key byte) topView {
+func (v topView) ordered(key byte) topPicture {
 	v.Tasks = slices.Clone(v.Tasks)
 	slices.SortStableFunc(v.Tasks, topOrders[key])
 	return v
@@ -138,7 +138,7 @@ func rateWords(n float64) string {
 
 // screenful lays a picture out for a terminal of that size: what does not fit is
 // cut on the right and counted below. foot is its last line.
-func (v topView) screenful(foot string, columns, rows int) string {
+func screenful(v topPicture, foot string, columns, rows int) string {
 	head, table, troubles := v.lines()
 	all := append(append(append(head, ""), table...), "")
 	all = append(all, troubles...)
