@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -114,6 +120,8 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"lines":   lines,
 	"capture": capture,
 	"hash":    hash,
+
+	"agent": startAgent, "endagent": endAgent,
 }
 
 // hash NAME FILE sets a variable to what a rollout calls the file's text.
@@ -198,4 +206,92 @@ func lines(ts *testscript.TestScript, neg bool, args []string) {
 	if got := strings.Count(ts.ReadFile(args[1]), "\n"); fmt.Sprint(got) != args[0] {
 		ts.Fatalf("%d lines on %s, want %s", got, args[1], args[0])
 	}
+}
+
+// agent ARGS... starts an agent beside the script and sets AGENT to where it
+// answers.
+func startAgent(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 || args[0] != "run" {
+		ts.Fatalf("usage: agent run ARGS...")
+	}
+	p := &process{cmd: exec.Command("logferry", append(args, "--http", "127.0.0.1:0")...)}
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GORACE", "LOGFERRY_ETCD_ENDPOINTS", "LOGFERRY_ETCD_PREFIX", "LOGFERRY_KAFKA_BROKERS", "LOGFERRY_ALLOW_PATHS"} {
+		p.cmd.Env = append(p.cmd.Env, name+"="+ts.Getenv(name))
+	}
+	p.cmd.Stderr, p.cmd.Dir = p, ts.Getenv("WORK")
+	ts.Check(p.cmd.Start())
+	ts.Defer(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	})
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	at := regexp.MustCompile(`http=(127\.0\.0\.1:\d+)`)
+	for deadline := time.Now().Add(patience); ; {
+		if m := at.FindStringSubmatch(p.logText()); m != nil && strings.Contains(p.logText(), "registered in etcd") {
+			ts.Setenv("AGENT", m[1])
+			agents.Store(ts.Getenv("WORK"), p)
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("the agent did not start: %s", p.logText())
+		}
+		<-look.C
+	}
+}
+
+// agents are those of the scripts that run, by their directories.
+var agents sync.Map
+
+// endagent CODE ends the script's agent, which must end with that code.
+func endAgent(ts *testscript.TestScript, neg bool, args []string) {
+	running, ok := agents.Load(ts.Getenv("WORK"))
+	if neg || len(args) != 1 || !ok {
+		ts.Fatalf("usage: endagent CODE, after agent")
+	}
+	p := running.(*process)
+	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
+	_ = p.cmd.Wait()
+	if got := fmt.Sprint(p.cmd.ProcessState.ExitCode()); got != args[0] {
+		ts.Fatalf("exit code %s, want %s: %s", got, args[0], p.logText())
+	}
+}
+
+// TestEachCommandHasScriptsForItsOutputAndItsExitCodes looks for a script that runs
+// it well, and one that runs it in vain.
+func TestEachCommandHasScriptsForItsOutputAndItsExitCodes(t *testing.T) {
+	var all strings.Builder
+	files, err := filepath.Glob("testdata/script/*/*.txtar")
+	require.NoError(t, err)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		all.Write(text)
+	}
+	a := &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }}
+	root := a.newRoot()
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	commands := 0
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+		if c.HasSubCommands() || c.Hidden {
+			return
+		}
+		commands++
+		path := regexp.QuoteMeta(c.CommandPath())
+		well := `(?m)^exec (sh -c .*)?` + path + `\b`
+		if c.Name() == "run" {
+			well = `(?m)^agent run\b`
+		}
+		require.True(t, regexp.MustCompile(well).MatchString(all.String()), "no script runs %s to its end", c.CommandPath())
+		if c.Name() != "help" && c.Parent().Name() != "completion" {
+			require.True(t, regexp.MustCompile(`(?m)^exits [1-9]\d* `+path+`\b`).MatchString(all.String()), "no script runs %s in vain", c.CommandPath())
+		}
+	}
+	walk(root)
+	require.Greater(t, commands, 30)
 }
