@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -72,7 +73,10 @@ func TestTheCommandsThatTheFleetPageShowsWork(t *testing.T) {
 		require.NoError(t, err)
 		return commandsOf(string(text))
 	})
-	require.Greater(t, len(seen), 10)
+	require.Greater(t, len(seen), 15)
+	for _, command := range []string{"agents", "top --fleet", "status", "task put", "task pause", "task resume", "task history", "task rollback", "task rm"} {
+		require.Contains(t, strings.Join(seen, "\n"), "bin/logferry "+command, "docs/fleet.md shows no %s", command)
+	}
 }
 
 // runShown runs commands of a document beside an agent, and returns them.
@@ -133,4 +137,85 @@ func runShown(t *testing.T, commands func() [][]string) []string {
 	_, out, _ := run("agents")
 	require.Equal(t, 1, strings.Count(out, "\n"), out)
 	return seen
+}
+
+// section returns a part of README.md, which tests find at the top of the tree.
+func section(t *testing.T, title string) string {
+	t.Helper()
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, part, found := strings.Cut(string(text), "\n## "+title+"\n")
+	require.True(t, found, title)
+	part, _, _ = strings.Cut(part, "\n## ")
+	return part
+}
+
+// TestTheCommandsThatREADMEShowsBesideTasksWork runs those that look at an agent, move
+// its place in a file, and use Kafka by hand.
+func TestTheCommandsThatREADMEShowsBesideTasksWork(t *testing.T) {
+	e := etcdtest.Start(t)
+	brokers := startKafka(t, kfake.SeedTopics(1, "nginx"))
+	dir, state := t.TempDir(), t.TempDir()
+	log := filepath.Join(dir, "access.log")
+	appendTo(t, log, "one\n")
+	t.Chdir(filepath.Join("..", ".."))
+	t.Setenv("LOGFERRY_ALLOW_PATHS", dir+"/**")
+	p := start(t, "run", "--id", "web-1", "--etcd", e.Endpoints()[0], "--brokers", brokers[0], "--state-dir", state, "--http", "127.0.0.1:0")
+	p.awaitLog(t, "registered in etcd")
+	addr := p.awaitLog(t, `http=(127\.0\.0\.1:\d+)`)
+	e.Put(t, "/logferry/tasks/web", "paths: ["+log+"]\ntopic: nginx\n")
+	p.awaitMetric(t, `logferry_acked_records_total\{task="web",topic="nginx"\} 1`)
+
+	seen, ended := map[string]bool{}, false
+	for _, title := range []string{"See what it does", "Move an agent's place in a file", "Kafka by hand"} {
+		for _, words := range commandsOf(section(t, title)) {
+			in := ""
+			if words[0] == "echo" {
+				in, words = words[1]+"\n", words[slices.Index(words, "|")+1:]
+			}
+			require.Equal(t, "bin/logferry", words[0])
+			name := words[1]
+			seen[name] = true
+			for i, w := range words {
+				words[i] = map[string]string{"127.0.0.1:9092": brokers[0], "/var/log/nginx/access.log": log}[w]
+				if words[i] == "" {
+					words[i] = w
+				}
+			}
+			live := name == "tap" || name == "consume" || name == "top" && !slices.Contains(words, "--once")
+			switch {
+			case slices.Contains(words, "--fleet"):
+				words = append(words, "--etcd", e.Endpoints()[0])
+			case name == "top", name == "tap":
+				words = append(words, "--agent", addr)
+			case name == "checkpoint":
+				words = append(words, "--state-dir", state)
+				if words[2] == "list" {
+					words = append(words, "--agent", addr)
+				} else if !ended {
+					ended = true
+					require.Zero(t, p.end(t, syscall.SIGTERM))
+				}
+			}
+			if live {
+				out := &screen{}
+				stop := startCommand(t, out, words[1:]...)
+				require.Eventually(t, func() bool {
+					if name == "tap" {
+						appendTo(t, log, "live\n")
+					}
+					return out.String() != ""
+				}, patience, 50*time.Millisecond, "%v shows nothing", words)
+				code, said := stop()
+				require.Zero(t, code, "%v: %s", words, said)
+				continue
+			}
+			var stdout, stderr bytes.Buffer
+			a := &app{in: strings.NewReader(in), out: &stdout, err: &stderr, getenv: func(string) string { return "" }}
+			require.Zero(t, a.execute(t.Context(), words[1:]), "%v: %s%s", words, stdout.String(), stderr.String())
+		}
+	}
+	for _, name := range []string{"top", "tap", "checkpoint", "topic", "produce", "consume"} {
+		require.True(t, seen[name], "README.md shows no %s", name)
+	}
 }
