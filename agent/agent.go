@@ -91,6 +91,9 @@ func New(cfg Config, opts Options, log *slog.Logger) (*Agent, error) {
 	if a.identity, err = cfg.Identity(); err != nil {
 		return nil, err
 	}
+	for _, secret := range cfg.OpenSecrets() {
+		log.Warn("every user of this host may read a secret; take that right away with chmod o-rw", "secret", secret)
+	}
 	if err := a.openSources(opts, allow); err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ type Config struct {
 	// AllowPaths bounds what tasks from etcd can reach, as absolute doublestar
 	// globs. nil: /var/log/**; empty but not nil: nothing.
 	AllowPaths []string `yaml:"allow_paths,omitempty"`
+	Symlinks   string   `yaml:"symlinks,omitempty"` // what becomes of those in the paths of logs: follow or refuse
 
 	HTTP     HTTPConfig              `yaml:"http,omitempty"`
 	Kafka    kafka.Config            `yaml:"kafka,omitempty"`    // the cluster of tasks that name none
@@ -118,9 +119,9 @@ func LoadConfig(path string, getenv func(string) string) (Config, error) {
 	}
 	cfg := Config{origins: map[string]string{}}
 	if path != "" {
-		data, err := os.ReadFile(path)
+		data, err := readConfigFile(path)
 		if err != nil {
-			return Config{}, fmt.Errorf("read configuration: %w", err)
+			return Config{}, err
 		}
 		if err := cfg.decode(path, data, getenv); err != nil {
 			return Config{}, err
@@ -201,6 +202,7 @@ func (c *Config) SetDefaults() {
 	if c.AllowPaths == nil {
 		c.AllowPaths = []string{"/var/log/**"}
 	}
+	setDefault(&c.Symlinks, SymlinksFollow)
 	setDefault(&c.HTTP.Listen, DefaultListen)
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "text")

@@ -24,6 +24,7 @@ var envKeys = []envKey{
 	{"LOGFERRY_LABELS", "labels", setLabels},
 	{"LOGFERRY_STATE_DIR", "state_dir", text(func(c *Config) *string { return &c.StateDir })},
 	{"LOGFERRY_ALLOW_PATHS", "allow_paths", list(func(c *Config) *[]string { return &c.AllowPaths })},
+	{"LOGFERRY_SYMLINKS", "symlinks", text(func(c *Config) *string { return &c.Symlinks })},
 	{"LOGFERRY_HTTP_LISTEN", "http.listen", text(func(c *Config) *string { return &c.HTTP.Listen })},
 	{"LOGFERRY_HTTP_PPROF", "http.pprof", scalar(func(c *Config) *bool { return &c.HTTP.PProf })},
 	{"LOGFERRY_KAFKA_BROKERS", "kafka.brokers", list(func(c *Config) *[]string { return &c.Kafka.Brokers })},

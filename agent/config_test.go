@@ -186,6 +186,8 @@ func TestConfigRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"broken YAML", "id: a\nkafka: [\n", `2: broken YAML: `},
 		{"label value", "labels:\n  a: \"b\\nc\"\n", `2: labels.a: "b\nc" holds a control character; take it out`},
 		{"relative allow_paths", "allow_paths:\n- /a\n- b\n", `3: allow_paths[1]: "b" is not an absolute path; begin it with /`},
+		{"symlinks", "symlinks: inside\n", `1: symlinks: "inside" is unknown; write follow or refuse`},
+		{"symlinks misspelt", "symlink: refuse\n", `1: unknown key "symlink"; did you mean "symlinks"?`},
 		{"broken glob", "allow_paths: ['/a[']\n", `1: allow_paths[0]: "/a[" is not a valid glob; close its brackets`},
 		{"broken task glob", "tasks:\n  files: ['/a{']\n", `2: tasks.files[0]: "/a{" is no glob; close its brackets and braces`},
 		{"listen without port", "http:\n  listen: localhost\n", `2: http.listen: "localhost" is no host:port; write it as 127.0.0.1:9600`},

@@ -79,6 +79,9 @@ func (c *Config) validatePaths() error {
 		}
 		return c.fault("allow_paths", "%v", err)
 	}
+	if !slices.Contains([]string{SymlinksFollow, SymlinksRefuse}, c.Symlinks) {
+		return c.fault("symlinks", "%q is unknown; write follow or refuse", c.Symlinks)
+	}
 	for i, glob := range c.Tasks.Files {
 		if !doublestar.ValidatePattern(glob) {
 			return c.fault(fmt.Sprintf("tasks.files[%d]", i), "%q is no glob; close its brackets and braces", glob)

@@ -80,7 +80,7 @@ func (a *Agent) reports() []etcdsource.TaskReport {
 	for _, t := range a.supervisor.Tasks() {
 		r := etcdsource.TaskReport{
 			Name: t.Name, State: string(t.State), Revision: t.Revision, Error: t.Error, Refused: t.Refused,
-			Files: t.Files, Records: acked[t.Name].Records, Bytes: acked[t.Name].Bytes,
+			Files: t.Files, NotCollected: t.NotCollected, FirstRefused: t.FirstRefused, Records: acked[t.Name].Records, Bytes: acked[t.Name].Bytes,
 			LagBytes: t.LagBytes, LagSeconds: math.Round(t.LagSeconds*10) / 10,
 			RefusedRevision: t.RefusedRevision, DeadLetters: t.SetAside,
 		}

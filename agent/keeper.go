@@ -260,8 +260,10 @@ type TaskStatus struct {
 	LagBytes      int64   `json:"lag_bytes"`
 	LagSeconds    float64 `json:"lag_seconds"` // of the file that is furthest behind
 	BufferedBytes int     `json:"buffered_bytes"`
-	Abandoned     int64   `json:"abandoned_bytes,omitempty"` // bytes of its files that were given up since its version was started
-	SetAside      uint64  `json:"set_aside,omitempty"`       // records that became dead letters since its version came
+	NotCollected  int     `json:"not_collected,omitempty"`         // paths that match and cannot or must not be read
+	FirstRefused  string  `json:"not_collected_example,omitempty"` // the first of them, with its reason
+	Abandoned     int64   `json:"abandoned_bytes,omitempty"`       // bytes of its files that were given up since its version was started
+	SetAside      uint64  `json:"set_aside,omitempty"`             // records that became dead letters since its version came
 
 	RefusedRevision int64 `json:"refused_revision,omitempty"` // of etcd, that wrote the newest version, if it was refused
 
@@ -372,6 +374,7 @@ func (k *keeper) status() TaskStatus {
 		st.SetAside = n - aside
 	}
 	st.BufferedBytes, st.Abandoned = p.account.Used(), p.collect.Abandoned()
+	st.NotCollected, st.FirstRefused = p.collect.NotCollected()
 	totals := p.collect.Totals()
 	st.Files, st.LagBytes, st.LagSeconds = totals.Count(), totals.LagBytes, totals.LagSeconds
 	st.states, st.collect = totals.Files, p.collect

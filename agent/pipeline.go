@@ -117,14 +117,7 @@ func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, erro
 	if cfg.Envelope, err = newEnvelope(t, r.cfg.Labels); err != nil {
 		return collector.Config{}, fmt.Errorf("headers: %w", err)
 	}
-	if remote {
-		cfg.Allow = func(resolved string) error {
-			if r.allow.Contains(resolved) {
-				return nil
-			}
-			return fmt.Errorf("%s is outside of allow_paths (%s); extend allow_paths in agent.yaml if tasks from etcd are to read it", resolved, r.allow)
-		}
-	}
+	cfg.Links, cfg.Allow = r.cfg.links(), reach{r.allow, t.Paths, remote}.check
 	return cfg, nil
 }
 

@@ -131,7 +131,7 @@ func New(cfg Config, deps Deps) *Collector {
 		Frame:  frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR, Unit: cfg.Unit},
 		Groups: cfg.Groups, Quiet: cfg.GroupQuiet, Shape: cfg.Shape, Shaped: c.metrics.shaped, Wrapped: cfg.Wrapped, Unwrapped: c.metrics.unwrapped, Envelope: cfg.Envelope,
 		FS: deps.FS, Now: deps.Now, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
-		RecordOverhead: cfg.RecordOverhead, Allow: cfg.Allow, Ending: c.ending,
+		RecordOverhead: cfg.RecordOverhead, Links: cfg.Links, Allow: cfg.Allow, Ending: c.ending,
 		Read: func(b *record.Batch, raw int) {
 			c.metrics.readBytes.Add(float64(raw))
 			c.metrics.records.Add(float64(len(b.Records)))
@@ -417,6 +417,24 @@ func (c *Collector) refuse(path string, why error) {
 	if !known || old != why.Error() {
 		c.log.Warn("a path matches but is not collected", "path", path, "error", why)
 	}
+}
+
+// NotCollected counts the paths that match and cannot be collected, and tells of
+// the first by name. What another path's stream reads is not among them.
+func (c *Collector) NotCollected() (n int, example string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := ""
+	for path, why := range c.refused {
+		if why == whyPacked {
+			continue
+		}
+		n++
+		if first == "" || path < first {
+			first, example = path, path+": "+why
+		}
+	}
+	return n, example
 }
 
 func (c *Collector) accept(path string) {

@@ -20,7 +20,8 @@ type Config struct {
 
 	Paths   []string // absolute doublestar globs
 	Exclude []string // globs; without a slash they match the base name
-	Allow   func(resolved string) error
+	Links   tail.Links
+	Allow   func(path, resolved string) error // see tail.Deps
 
 	StartEnd      bool          // files of the first look: only what is appended later
 	IgnoreOlder   time.Duration // 0: none; files unchanged for longer start at their end

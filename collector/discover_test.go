@@ -199,7 +199,7 @@ func TestFilesOutsideOfTheAllowedPathsAreRefusedAndListed(t *testing.T) {
 		require.NoError(t, os.Symlink(secret, w.path("evil.log")))
 		w.write("good.log", "good\n")
 		a := w.start(with(func(c *Config) {
-			c.Allow = func(resolved string) error {
+			c.Allow = func(_, resolved string) error {
 				if !strings.HasPrefix(resolved, w.dir+"/") {
 					return errors.New("outside of allow_paths")
 				}

@@ -101,11 +101,11 @@ func (f *faultFS) Look(path string) (tail.Info, error) {
 	return f.Kernel.Look(path)
 }
 
-func (f *faultFS) Open(path string) (int, error) {
+func (f *faultFS) Open(path string, links tail.Links) (int, error) {
 	if err := f.next("open", path, -1); err != nil {
 		return -1, err
 	}
-	fd, err := f.Kernel.Open(path)
+	fd, err := f.Kernel.Open(path, links)
 	if err == nil {
 		f.mu.Lock()
 		f.open[fd] = path

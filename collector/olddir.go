@@ -97,7 +97,7 @@ func (s *stream) lookInto(dir string, needed bool) (names, error) {
 	if allow == nil {
 		return n, nil
 	}
-	refused := func(p string) bool { return allow(p) != nil }
+	refused := func(p string) bool { return allow(p, p) != nil }
 	n.siblings, n.packed = slices.DeleteFunc(n.siblings, refused), slices.DeleteFunc(n.packed, refused)
 	n.others = slices.DeleteFunc(n.others, refused)
 	return n, nil

@@ -47,8 +47,10 @@ type TaskReport struct {
 	Error         string    `json:"error,omitempty"`    // with its remedy
 	Refused       bool      `json:"refused,omitempty"`  // the newest version was refused; the last good one runs
 	Files         int       `json:"files"`
-	Records       uint64    `json:"records"` // acknowledged since the agent started
-	Bytes         uint64    `json:"bytes"`   // of their values
+	NotCollected  int       `json:"not_collected,omitempty"`         // paths that match and cannot or must not be read
+	FirstRefused  string    `json:"not_collected_example,omitempty"` // the first of them, with its reason
+	Records       uint64    `json:"records"`                         // acknowledged since the agent started
+	Bytes         uint64    `json:"bytes"`                           // of their values
 	LagBytes      int64     `json:"lag_bytes"`
 	LagSeconds    float64   `json:"lag_seconds"`
 	OldestUnacked time.Time `json:"oldest_unacked,omitzero"` // since when the oldest bytes wait; zero: none do
@@ -79,14 +81,14 @@ func (r Report) encode() ([]byte, error) {
 	r.States, r.Tasks = map[string]int{}, slices.Clone(r.Tasks)
 	for i := range r.Tasks {
 		r.States[r.Tasks[i].State]++
-		r.Tasks[i].Error = cut(r.Tasks[i].Error, maxErrorBytes)
+		r.Tasks[i].Error, r.Tasks[i].FirstRefused = cut(r.Tasks[i].Error, maxErrorBytes), cut(r.Tasks[i].FirstRefused, maxErrorBytes)
 	}
 	data, err := json.Marshal(r)
 	if err != nil || len(data) <= maxReportBytes {
 		return data, err
 	}
 	for i := range r.Tasks {
-		r.Tasks[i].Error = cut(r.Tasks[i].Error, shortError)
+		r.Tasks[i].Error, r.Tasks[i].FirstRefused = cut(r.Tasks[i].Error, shortError), cut(r.Tasks[i].FirstRefused, shortError)
 	}
 	for {
 		data, err = json.Marshal(r)

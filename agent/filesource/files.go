@@ -15,6 +15,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"logferry/agent/task"
+	"logferry/internal/filemode"
 	"logferry/internal/strictyaml"
 )
 
@@ -192,6 +193,9 @@ func readRegular(path string) ([]byte, error) {
 		return nil, fmt.Errorf("cannot be read: %w; check its permissions", err)
 	}
 	defer func() { _ = f.Close() }()
+	if filemode.OthersMayWrite(f) {
+		return nil, errors.New("may be written to by every user of this host, who could have any file sent; take that right away with chmod o-w")
+	}
 	data, err := io.ReadAll(io.LimitReader(f, task.MaxBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("cannot be read: %w", err)

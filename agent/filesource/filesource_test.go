@@ -16,6 +16,24 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+func TestATaskFileThatEverybodyMayWriteToIsRefusedUntilThatIsPutRight(t *testing.T) {
+	var path string
+	w := start(t, Config{}, func(w *world) {
+		w.write("a.yaml", "paths: [/var/log/a.log]\ntopic: a\n")
+		path = filepath.Join(w.dir, "a.yaml")
+		require.NoError(t, os.Chmod(path, 0o666))
+	})
+	snap := <-w.snapshots
+	require.Empty(t, snap.Tasks)
+	require.Len(t, snap.Refused, 1)
+	require.Contains(t, snap.Refused[0].Error, "chmod o-w")
+	require.NoError(t, os.Chmod(path, 0o644))
+	w.source.Reload()
+	snap = <-w.snapshots
+	require.Empty(t, snap.Refused)
+	require.Len(t, snap.Tasks, 1)
+}
+
 const patience = time.Minute
 
 // world runs a source on a directory of its own.

@@ -113,6 +113,7 @@ func (c *checker) run(ctx context.Context, path string) {
 	}
 	c.ok("config", "%s is valid", path)
 	c.ok("allow_paths", "tasks from etcd reach %s", strings.Join(c.cfg.AllowPaths, ", "))
+	c.host()
 	c.stateDir()
 	c.taskFiles(ctx)
 	c.etcd(ctx)
@@ -127,6 +128,21 @@ func (c *checker) run(ctx context.Context, path string) {
 		c.topic(t)
 	}
 }
+
+// host looks at what other users of this host could do.
+func (c *checker) host() {
+	for _, secret := range c.cfg.OpenSecrets() {
+		c.fail(exitFailed, "secrets", secret+" can be read by every user of this host", "take that right away with chmod o-rw")
+	}
+	setting, err := os.ReadFile(hardlinksSetting)
+	if err == nil && strings.TrimSpace(string(setting)) == "0" {
+		c.ok("host", "users of this host may give other users' files names among the logs; set the sysctl fs.protected_hardlinks to 1")
+	}
+}
+
+// hardlinksSetting says whether a user may link to a file that he can neither
+// own nor write to: a name that such a link has is the file's own.
+const hardlinksSetting = "/proc/sys/fs/protected_hardlinks"
 
 // stateDir looks whether the agent could write there, without leaving a mark.
 func (c *checker) stateDir() {

@@ -317,6 +317,9 @@ func (v statusView) troubleLines() []string {
 		var order []string
 		agents := map[string][]string{}
 		for _, on := range o.On {
+			if on.NotCollected > 0 {
+				lines = append(lines, fmt.Sprintf("%s does not collect %s on %s, such as %s", o.Name, count(on.NotCollected, "path"), on.Agent, oneLine(on.FirstRefused)))
+			}
 			if !on.Troubled() && (on.State != "pending" || on.Error == "") {
 				continue
 			}

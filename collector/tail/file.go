@@ -62,14 +62,15 @@ type Deps struct {
 	Store    *checkpoint.Store
 	Log      *slog.Logger
 
-	RecordOverhead int                            // bytes that the sink holds for each record beside its value
-	Allow          func(resolved string) error    // refuses files outside of what the task may read; nil allows all
-	Read           func(b *record.Batch, raw int) // told of each batch that was read, with the bytes it accounts for
-	Acked          func(b *record.Batch)          // told of each batch that was resolved
-	Long           func(cut, dropped int)         // told of lines longer than the bound
-	Shaped         func(c shape.Counts)           // told of what Shape did
-	Unwrapped      func(c frame.Counts)           // told of what became of wrapped lines
-	Ending         <-chan struct{}                // ends the search through a compressed file
+	RecordOverhead int                               // bytes that the sink holds for each record beside its value
+	Links          Links                             // which links may lead to a file
+	Allow          func(path, resolved string) error // refuses files outside of what the task may read, by the path that was opened and the one that it leads to; nil allows all
+	Read           func(b *record.Batch, raw int)    // told of each batch that was read, with the bytes it accounts for
+	Acked          func(b *record.Batch)             // told of each batch that was resolved
+	Long           func(cut, dropped int)            // told of lines longer than the bound
+	Shaped         func(c shape.Counts)              // told of what Shape did
+	Unwrapped      func(c frame.Counts)              // told of what became of wrapped lines
+	Ending         <-chan struct{}                   // ends the search through a compressed file
 }
 
 // Info is what one look at a name shows.
@@ -173,9 +174,10 @@ func (f *File) open() error {
 	return nil
 }
 
-// openRegular opens a regular file without following what it might be
-// instead: the kind is looked at before the open, so that a device feels
-// nothing, and again on the descriptor, so that nobody can swap it between.
+// openRegular opens a regular file that the task may read, without following
+// what it might be instead. The kind is looked at before the open, so that a
+// device feels nothing; what decides is asked of the descriptor, so that nobody
+// can swap anything between check and open.
 func (d *Deps) openRegular(path string) (int, Info, error) {
 	info, err := d.fs().Look(path)
 	if err != nil {
@@ -184,7 +186,10 @@ func (d *Deps) openRegular(path string) (int, Info, error) {
 	if info.Mode != unix.S_IFREG {
 		return -1, info, fmt.Errorf("open %s: %w", path, ErrNotRegular)
 	}
-	fd, err := d.fs().Open(path)
+	fd, err := d.fs().Open(path, d.Links)
+	if errors.Is(err, unix.ELOOP) && d.Links != LinksAll {
+		return -1, info, fmt.Errorf("open %s: %w: %w", path, ErrNotAllowed, d.Links.why())
+	}
 	if err != nil {
 		return -1, info, err
 	}
@@ -218,17 +223,37 @@ func (d *Deps) checkOpened(fd int, path string) (Info, error) {
 	if info.Mode != unix.S_IFREG {
 		return info, fmt.Errorf("open %s: %w", path, ErrNotRegular)
 	}
-	if d.Allow == nil {
+	if d.Allow == nil && d.Links != LinksRefused {
 		return info, nil
 	}
 	resolved, err := resolvedPath(fd, path)
 	if err != nil {
 		return info, fmt.Errorf("resolve %s: %w", path, err)
 	}
-	if err := d.Allow(resolved); err != nil {
+	if err := d.mayRead(path, resolved); err != nil {
+		if now, lookErr := d.fs().Look(path); errors.Is(lookErr, fs.ErrNotExist) || lookErr == nil && now.ID != info.ID {
+			return info, ErrOther // renamed since it was opened: its new place says nothing of the path
+		}
 		return info, fmt.Errorf("open %s: %w: %w", path, ErrNotAllowed, err)
 	}
 	return info, nil
+}
+
+func (d *Deps) mayRead(path, resolved string) error {
+	if d.Links == LinksRefused && filepath.Clean(path) != resolved {
+		return LinksRefused.why()
+	}
+	if d.Allow == nil {
+		return nil
+	}
+	return d.Allow(path, resolved)
+}
+
+func (l Links) why() error {
+	if l == LinksRefused {
+		return errors.New("a symbolic link is in the path, and symlinks are refused")
+	}
+	return errors.New("a link of /proc, or too many symbolic links, are in the path")
 }
 
 func ignoringEINTR(fn func() error) error {

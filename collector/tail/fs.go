@@ -17,7 +17,7 @@ type FS interface {
 	// Look asks what stands under path, symbolic links followed.
 	Look(path string) (Info, error)
 	// Open opens a file for reading, without waiting for anything.
-	Open(path string) (fd int, err error)
+	Open(path string, links Links) (fd int, err error)
 	// Inspect asks what an open file is, its creation time included.
 	Inspect(fd int) (Info, error)
 	// Size asks for the size in bytes of an open file, and whether any name
@@ -31,6 +31,15 @@ type FS interface {
 	Close(fd int)
 }
 
+// Links says which links an open may pass on its way.
+type Links uint8
+
+const (
+	LinksAll     Links = iota // all: what was opened is not looked at
+	LinksOfFiles              // symbolic links; not those of /proc, which lead into what other processes see
+	LinksRefused              // none, in no part of the path
+)
+
 // Kernel is the file system of this host.
 type Kernel struct{}
 
@@ -38,9 +47,9 @@ type Kernel struct{}
 func (Kernel) Look(path string) (Info, error) { return Look(path) }
 
 // Open implements FS.
-func (Kernel) Open(path string) (fd int, err error) {
+func (Kernel) Open(path string, links Links) (fd int, err error) {
 	err = ignoringEINTR(func() (err error) {
-		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+		fd, err = openFile(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, links)
 		return err
 	})
 	if err != nil {
@@ -64,7 +73,8 @@ func (Kernel) Pread(fd int, b []byte, off int64) (n int, err error) {
 
 // ReadDir implements FS.
 func (Kernel) ReadDir(dir string) ([]fs.DirEntry, error) {
-	d, err := os.Open(dir)
+	// A named pipe in the directory's place must not be waited for.
+	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +18,37 @@ func fdPath(fd int, _ string) string { return "/proc/self/fd/" + strconv.Itoa(fd
 // changed between the check and the open.
 func resolvedPath(fd int, path string) (string, error) {
 	p, err := os.Readlink(fdPath(fd, path))
-	return strings.TrimSuffix(p, " (deleted)"), err
+	if named, deleted := strings.CutSuffix(p, " (deleted)"); deleted && err == nil {
+		if _, linked, err := (Kernel{}).Size(fd); err != nil || !linked {
+			return named, err
+		}
+	}
+	return p, err
+}
+
+// canResolve tells whether openat2 exists (Linux 5.6) and may be used here.
+var canResolve = sync.OnceValue(func() bool {
+	fd, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return err == nil
+})
+
+// openFile leaves it to the kernel to stop at links, so that nobody can put one
+// in the way after a look. Links of /proc are stopped at because what lies
+// behind one may be mounted under a name that this process knows for another file.
+func openFile(path string, flags int, links Links) (int, error) {
+	how := unix.OpenHow{Flags: uint64(flags)}
+	switch {
+	case links == LinksAll || !canResolve():
+		return unix.Open(path, flags, 0)
+	case links == LinksOfFiles:
+		how.Resolve = unix.RESOLVE_NO_MAGICLINKS
+	default:
+		how.Resolve = unix.RESOLVE_NO_SYMLINKS
+	}
+	return unix.Openat2(unix.AT_FDCWD, path, &how)
 }
 
 func born(stx *unix.Statx_t) int64 {

@@ -370,7 +370,7 @@ func TestOnlyRegularFilesWithinTheAllowedPathsAreOpened(t *testing.T) {
 	require.NoError(t, os.Symlink("../secret", in("allowed/escape")))
 	require.NoError(t, os.Symlink("fine", in("allowed/inside")))
 	refused := errors.New("outside")
-	d.Allow = func(resolved string) error {
+	d.Allow = func(_, resolved string) error {
 		if !strings.HasPrefix(resolved, in("allowed")+"/") {
 			return refused
 		}
