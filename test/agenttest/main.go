@@ -16,6 +16,9 @@ func Main(m goleak.TestingM) {
 	if err == nil {
 		err = build(dir)
 	}
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // users without rights run it too
+	}
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		fmt.Fprintln(os.Stderr, err)

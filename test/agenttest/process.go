@@ -167,12 +167,14 @@ func (p *Process) Get(path string, into any) {
 
 // Task is what the API says of a task.
 type Task struct {
-	Name    string    `json:"name"`
-	State   string    `json:"state"`
-	Error   string    `json:"error"`
-	Refused bool      `json:"refused"`
-	Started time.Time `json:"started"`
-	Task    struct {
+	Name    string `json:"name"`
+	State   string `json:"state"`
+	Error   string `json:"error"`
+	Refused bool   `json:"refused"`
+	// NotCollected is the first path that matches and is not collected, with the reason.
+	NotCollected string    `json:"not_collected_example"`
+	Started      time.Time `json:"started"`
+	Task         struct {
 		Topic   string   `json:"topic"`
 		Cluster string   `json:"cluster"`
 		Paths   []string `json:"paths"`
