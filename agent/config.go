@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,12 +58,6 @@ type Config struct {
 	// origins says where each value was set: "agent.yaml:7" or
 	// "LOGFERRY_KAFKA_BROKERS" by the key's dotted path.
 	origins map[string]string
-}
-
-// HTTPConfig says where metrics, health and the API are served.
-type HTTPConfig struct {
-	Listen string `yaml:"listen,omitempty"` // host:port; port 0 picks a free one
-	PProf  bool   `yaml:"pprof,omitempty"`  // serves /debug/pprof
 }
 
 // TasksConfig says where tasks come from. Both kinds may be used at once.
@@ -163,6 +158,12 @@ func (c *Config) resolvePaths(dir string) {
 	for i := range c.Tasks.Files {
 		resolve(&c.Tasks.Files[i])
 	}
+	resolve(&c.HTTP.TokenFile)
+	if t := c.HTTP.TLS; t != nil {
+		resolve(&t.CertFile)
+		resolve(&t.KeyFile)
+		resolve(&t.ClientCAFile)
+	}
 	if c.Tasks.Etcd != nil {
 		resolve(&c.Tasks.Etcd.PasswordFile)
 		if tls := c.Tasks.Etcd.TLS; tls != nil {
@@ -204,6 +205,9 @@ func (c *Config) SetDefaults() {
 	}
 	setDefault(&c.Symlinks, SymlinksFollow)
 	setDefault(&c.HTTP.Listen, DefaultListen)
+	if c.HTTP.Open == nil {
+		c.HTTP.Open = slices.Clone(defaultOpen)
+	}
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "text")
 	setDefault(&c.Memory.BufferBytes, DefaultBufferBytes)

@@ -27,6 +27,13 @@ var envKeys = []envKey{
 	{"LOGFERRY_SYMLINKS", "symlinks", text(func(c *Config) *string { return &c.Symlinks })},
 	{"LOGFERRY_HTTP_LISTEN", "http.listen", text(func(c *Config) *string { return &c.HTTP.Listen })},
 	{"LOGFERRY_HTTP_PPROF", "http.pprof", scalar(func(c *Config) *bool { return &c.HTTP.PProf })},
+	{"LOGFERRY_HTTP_TLS_CERT_FILE", "http.tls.cert_file", text(func(c *Config) *string { return &c.httpTLS().CertFile })},
+	{"LOGFERRY_HTTP_TLS_KEY_FILE", "http.tls.key_file", text(func(c *Config) *string { return &c.httpTLS().KeyFile })},
+	{"LOGFERRY_HTTP_TLS_CLIENT_CA_FILE", "http.tls.client_ca_file", text(func(c *Config) *string { return &c.httpTLS().ClientCAFile })},
+	{"LOGFERRY_HTTP_TLS_MIN_VERSION", "http.tls.min_version", text(func(c *Config) *string { return &c.httpTLS().MinVersion })},
+	{"LOGFERRY_HTTP_TOKEN_FILE", "http.token_file", text(func(c *Config) *string { return &c.HTTP.TokenFile })},
+	{"LOGFERRY_HTTP_OPEN", "http.open", list(func(c *Config) *[]string { return &c.HTTP.Open })},
+	{"LOGFERRY_HTTP_INSECURE", "http.insecure", scalar(func(c *Config) *bool { return &c.HTTP.Insecure })},
 	{"LOGFERRY_KAFKA_BROKERS", "kafka.brokers", list(func(c *Config) *[]string { return &c.Kafka.Brokers })},
 	{"LOGFERRY_KAFKA_CLIENT_ID", "kafka.client_id", text(func(c *Config) *string { return &c.Kafka.ClientID })},
 	{"LOGFERRY_KAFKA_VERSION", "kafka.version", text(func(c *Config) *string { return &c.Kafka.Version })},
@@ -82,6 +89,13 @@ func (c *Config) etcd() *EtcdConfig {
 		c.Tasks.Etcd = &EtcdConfig{}
 	}
 	return c.Tasks.Etcd
+}
+
+func (c *Config) httpTLS() *HTTPTLSConfig {
+	if c.HTTP.TLS == nil {
+		c.HTTP.TLS = &HTTPTLSConfig{}
+	}
+	return c.HTTP.TLS
 }
 
 func (c *Config) etcdTLS() *etcdsource.TLSConfig {

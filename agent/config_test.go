@@ -45,7 +45,7 @@ func TestConfigWithoutAFileHasEveryDefault(t *testing.T) {
 	require.Equal(t, host, cfg.ID)
 	require.Equal(t, "/var/lib/logferry", cfg.StateDir)
 	require.Equal(t, []string{"/var/log/**"}, cfg.AllowPaths)
-	require.Equal(t, HTTPConfig{Listen: "127.0.0.1:9600"}, cfg.HTTP)
+	require.Equal(t, HTTPConfig{Listen: "127.0.0.1:9600", Open: []string{"healthz", "readyz"}}, cfg.HTTP)
 	require.Equal(t, LogConfig{Level: "info", Format: "text"}, cfg.Log)
 	require.EqualValues(t, 8<<20, cfg.Memory.BufferBytes)
 	require.Zero(t, cfg.Memory.Limit)
@@ -89,7 +89,7 @@ checkpoint_interval: 500ms
 	require.Equal(t, filepath.Join(dir, "state"), cfg.StateDir)
 	require.NotNil(t, cfg.AllowPaths)
 	require.Empty(t, cfg.AllowPaths)
-	require.Equal(t, HTTPConfig{Listen: "127.0.0.1:0", PProf: true}, cfg.HTTP)
+	require.Equal(t, HTTPConfig{Listen: "127.0.0.1:0", PProf: true, Open: []string{"healthz", "readyz"}}, cfg.HTTP)
 	require.Equal(t, "1", cfg.Kafka.Acks)
 	require.Equal(t, 10*time.Millisecond, cfg.Kafka.Linger)
 	require.Equal(t, filepath.Join(dir, "dead.jsonl"), cfg.Kafka.DeadLetter.File)
@@ -141,7 +141,7 @@ tasks:
 	require.Equal(t, "from-env", cfg.ID)
 	require.Equal(t, map[string]string{"env": "dev", "zone": "b"}, cfg.Labels)
 	require.Equal(t, []string{"/a/**", "/b/**"}, cfg.AllowPaths)
-	require.Equal(t, HTTPConfig{Listen: "0.0.0.0:1", PProf: true}, cfg.HTTP)
+	require.Equal(t, HTTPConfig{Listen: "0.0.0.0:1", PProf: true, Open: []string{"healthz", "readyz"}}, cfg.HTTP)
 	require.Equal(t, []string{"a:1", "b:2"}, cfg.Kafka.Brokers)
 	require.Equal(t, "1", cfg.Kafka.Acks)
 	require.Equal(t, "gzip", cfg.Kafka.Compression)
@@ -192,6 +192,13 @@ func TestConfigRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"broken task glob", "tasks:\n  files: ['/a{']\n", `2: tasks.files[0]: "/a{" is no glob; close its brackets and braces`},
 		{"listen without port", "http:\n  listen: localhost\n", `2: http.listen: "localhost" is no host:port; write it as 127.0.0.1:9600`},
 		{"listen port out of range", "http:\n  listen: :70000\n", `2: http.listen: ":70000" has no port from 0 to 65535; write it as`},
+		{"open path", "http:\n  open: [healthz, tasks]\n", `2: http.open[1]: "tasks" is unknown; write some of healthz, readyz, metrics`},
+		{"a token in plain text", "http:\n  listen: 0.0.0.0:1\n  token_file: t\n", `3: http.token_file: the token would cross the network in plain text; set http.tls, or listen on 127.0.0.1:9600`},
+		{"insecure with a token", "http:\n  insecure: true\n  token_file: t\n", `2: http.insecure: with it nobody is asked for a token or certificate;`},
+		{"HTTP certificate without its key", "http:\n  tls:\n    cert_file: c\n", `2: http.tls.key_file: is missing; name the key of cert_file, in PEM`},
+		{"HTTP authority alone", "http: {tls: {client_ca_file: c}}\n", `1: http.tls.cert_file: is missing; name the certificate to show, in PEM`},
+		{"an old TLS for HTTP", "http: {tls: {cert_file: c, key_file: k, min_version: 1.1}}\n", `1: http.tls.min_version: "1.1" is no version; write "1.2" or "1.3"`},
+		{"HTTP key misspelt", "http: {tls: {cert_fil: c}}\n", `1: unknown key "cert_fil" in http.tls; did you mean "cert_file"?`},
 		{"kafka value", "kafka:\n  brokers: [a:1]\n  acks: 7\n", `3: kafka.acks: "7" is unknown; use one of 0, 1, all`},
 		{"kafka value inside", "kafka:\n  brokers: [a:1]\n  create_topics:\n    partitions: -1\n", `4: kafka.create_topics.partitions: -1 is negative;`},
 		{"kafka section", "kafka:\n  brokers: [a:1]\n  dead_letter: {}\n", `3: kafka.dead_letter: set one of topic and file`},

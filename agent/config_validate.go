@@ -90,13 +90,6 @@ func (c *Config) validatePaths() error {
 	return nil
 }
 
-func (c *Config) validateHTTP() error {
-	if err := checkHostPort(c.HTTP.Listen, 0); err != nil {
-		return c.fault("http.listen", "%v; write it as %s", err, DefaultListen)
-	}
-	return nil
-}
-
 func (c *Config) validateClusters() error {
 	if len(c.Kafka.Brokers) > 0 || len(c.Clusters) == 0 {
 		if err := c.Kafka.Validate(); err != nil {

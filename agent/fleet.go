@@ -25,7 +25,7 @@ func (a *Agent) openRegistrar(opts Options) error {
 	a.trials = &trials{status: a.supervisor.status}
 	a.self = etcdsource.Agent{
 		ID: who.ID, Host: who.Host, Version: opts.Version, Labels: who.Labels, Groups: a.groups(),
-		Started: time.Now().UTC().Truncate(time.Second), HTTP: reachable(a.Addr().String(), who.Host), Instance: a.instance(),
+		Started: time.Now().UTC().Truncate(time.Second), HTTP: a.address(who.Host), Instance: a.instance(),
 	}
 	if a.etcd == nil || opts.DryRun != nil { // what is only shown must not be taken for an agent that ships
 		return nil
@@ -40,6 +40,15 @@ func (a *Agent) openRegistrar(opts Options) error {
 		a.conductor = etcdsource.NewConductor(a.registrar, a.log)
 	}
 	return err
+}
+
+// address is where others find this agent's HTTP.
+func (a *Agent) address(host string) string {
+	at := reachable(a.Addr().String(), host)
+	if a.cfg.HTTP.TLS != nil {
+		at = "https://" + at
+	}
+	return at
 }
 
 // reachable names the host where the agent listens on all its addresses.

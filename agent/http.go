@@ -3,10 +3,12 @@ package agent
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -25,16 +27,55 @@ type server struct {
 	a      *Agent
 	ln     net.Listener
 	srv    *http.Server
+	gate   *gate
 	ending chan struct{} // closed when it shuts down: what would go on for ever ends
 }
 
 func newServer(a *Agent) (*server, error) {
-	ln, err := net.Listen("tcp", a.cfg.HTTP.Listen)
-	if err != nil {
+	s := &server{a: a, ending: make(chan struct{})}
+	var err error
+	if s.gate, err = newGate(a.cfg.HTTP, a.log); err != nil {
+		return nil, err
+	}
+	var secure *tls.Config
+	if t := a.cfg.HTTP.TLS; t != nil {
+		if secure, err = serverTLS(*t, a.log); err != nil {
+			return nil, err
+		}
+	}
+	if s.ln, err = net.Listen("tcp", a.cfg.HTTP.Listen); err != nil {
 		return nil, fmt.Errorf("listen for http: %w; set http.listen to a free address", err)
 	}
-	s := &server{a: a, ln: ln, ending: make(chan struct{})}
-	mux := http.NewServeMux()
+	if secure != nil {
+		s.ln = tls.NewListener(s.ln, secure)
+	}
+	s.warn()
+	s.srv = &http.Server{
+		Handler: http.MaxBytesHandler(s.gate.guard(s.routes()), maxBody), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ConnState: (&conns{}).state, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	s.srv.RegisterOnShutdown(func() { close(s.ending) })
+	return s, nil
+}
+
+// maxBody bounds what a request may carry, in bytes. None needs to carry
+// anything.
+const maxBody = 4 << 10
+
+// warn tells of settings that somebody may not have meant.
+func (s *server) warn() {
+	switch h := s.a.cfg.HTTP; {
+	case h.isLocal():
+	case h.Insecure:
+		s.a.log.Warn("http answers everybody who can connect, about all tasks and files; set http.tls and http.token_file in place of http.insecure", "listen", h.Listen)
+	case !h.hasCredentials():
+		s.a.log.Warn("http answers other hosts only what http.open names; set http.tls with http.token_file or http.tls.client_ca_file for the rest", "listen", h.Listen, "open", h.Open)
+	}
+}
+
+func (s *server) routes() http.Handler {
+	a, mux := s.a, http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
@@ -51,12 +92,7 @@ func newServer(a *Agent) (*server, error) {
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	}
-	s.srv = &http.Server{
-		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
-	}
-	s.srv.RegisterOnShutdown(func() { close(s.ending) })
-	return s, nil
+	return mux
 }
 
 // run serves until ctx ends.
@@ -102,8 +138,12 @@ func (a *Agent) notReady() []string {
 	return why
 }
 
-func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
-	if why := s.a.notReady(); len(why) > 0 {
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	why := s.a.notReady()
+	if len(why) > 0 && s.gate.trusts(r) != nil { // names of tasks are not for everybody
+		why = []string{"ask with a token, or on the agent's host, for the reason"}
+	}
+	if len(why) > 0 {
 		http.Error(w, "not ready: "+strings.Join(why, "; "), http.StatusServiceUnavailable)
 		return
 	}

@@ -2,9 +2,7 @@ package agent
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -40,7 +38,7 @@ type TapEvent struct {
 
 // tap streams records of a task as they leave for Kafka, one JSON object a line.
 func (s *server) tap(w http.ResponseWriter, r *http.Request) {
-	if err := localOnly(r); err != nil {
+	if err := s.gate.mayTap(r); err != nil {
 		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
@@ -142,22 +140,4 @@ func (r tapRecord) event(t *task.Task) TapEvent {
 		e.Headers[h.Key] = string(h.Value)
 	}
 	return e
-}
-
-// localOnly refuses whoever is not on this host, whatever http.listen says:
-// records are nobody else's business. The name that was asked for must be one of
-// this host too, or a page in somebody's browser could ask by a name of its own.
-func localOnly(r *http.Request) error {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
-		return errors.New("records are shown to this agent's host only; run 'logferry tap' there, or forward a local port to it")
-	}
-	name := r.Host
-	if h, _, err := net.SplitHostPort(name); err == nil {
-		name = h
-	}
-	if ip := net.ParseIP(strings.Trim(name, "[]")); ip == nil && name != "localhost" {
-		return fmt.Errorf("records are shown under an address or as localhost, not as %q", name)
-	}
-	return nil
 }

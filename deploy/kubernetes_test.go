@@ -129,6 +129,8 @@ func TestDaemonSetAndItsConfigurationAgree(t *testing.T) {
 	require.True(t, match)
 
 	require.Equal(t, "0.0.0.0:9600", cfg.HTTP.Listen)
+	require.Equal(t, []string{"healthz", "readyz", "metrics"}, cfg.HTTP.Open, "what the kubelet and Prometheus ask, and no more")
+	require.False(t, cfg.HTTP.Insecure)
 	require.EqualValues(t, 9600, container.Ports[0].ContainerPort)
 	require.Equal(t, "9600", c.daemons.Spec.Template.Annotations["prometheus.io/port"])
 	for path, probe := range map[string]*corev1.Probe{

@@ -94,7 +94,7 @@ when it is also delivered to its end; an agent that runs says what it does with 
 	}
 	f, output := checkpointVars(cmd), outputVar(cmd, "table", "json")
 	completeArg(cmd, false, a.checkpointPaths(f))
-	address := cmd.Flags().String("agent", "", "HTTP address of the agent, if it runs (default http.listen of the configuration)")
+	target := a.agentVars(cmd, "", ", if it runs (default http.listen of the configuration)")
 	cmd.RunE = a.body(func(cmd *cobra.Command, args []string) error {
 		cfg, err := f.load(a)
 		if err != nil {
@@ -106,7 +106,11 @@ when it is also delivered to its end; an agent that runs says what it does with 
 				return fmt.Errorf("find %s: %w", args[0], err)
 			}
 		}
-		rows, err := a.checkpointRows(cmd.Context(), cfg, cmp.Or(*address, cfg.HTTP.Listen))
+		if target.address == "" {
+			own := a.agentOf(cfg)
+			target.address, target.pinned, target.tokenFile = own.address, own.pinned, cmp.Or(target.tokenFile, own.tokenFile)
+		}
+		rows, err := a.checkpointRows(cmd.Context(), cfg, target)
 		if err != nil {
 			return err
 		}
@@ -131,10 +135,10 @@ when it is also delivered to its end; an agent that runs says what it does with 
 }
 
 // checkpointRows reads the database, or asks the agent that has it.
-func (a *app) checkpointRows(ctx context.Context, cfg agent.Config, address string) ([]checkpointRow, error) {
+func (a *app) checkpointRows(ctx context.Context, cfg agent.Config, target *agentFlags) ([]checkpointRow, error) {
 	s, err := checkpoint.OpenExisting(cfg.StateDir, false, a.newLog("warn", "text"))
 	if errors.Is(err, checkpoint.ErrInUse) {
-		return runningRows(ctx, address)
+		return runningRows(ctx, target)
 	} else if err != nil {
 		return nil, checkpointWords(err, cfg.StateDir)
 	}
@@ -175,11 +179,11 @@ func rowOf(task string, id checkpoint.FileID, st checkpoint.State) checkpointRow
 	return r
 }
 
-func runningRows(ctx context.Context, address string) ([]checkpointRow, error) {
+func runningRows(ctx context.Context, target *agentFlags) ([]checkpointRow, error) {
 	var answer struct {
 		Files []collector.FileStatus `json:"files"`
 	}
-	if err := askAgent(ctx, address, "/api/v1/files", &answer); err != nil {
+	if err := askAgent(ctx, target, "/api/v1/files", &answer); err != nil {
 		return nil, fmt.Errorf("an agent has the checkpoints open, and does not answer: %w", err)
 	}
 	rows := []checkpointRow{}

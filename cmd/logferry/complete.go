@@ -133,10 +133,10 @@ func (a *app) topicNames(k *kafkaFlags) names {
 }
 
 // runningTasks are those of the agent at an address.
-func runningTasks(address *string) names {
+func runningTasks(target *agentFlags) names {
 	return func(ctx context.Context, _ *cobra.Command) (out []string, err error) {
 		var list agent.TaskList
-		err = askAgent(ctx, *address, "/api/v1/tasks", &list)
+		err = askAgent(ctx, target, "/api/v1/tasks", &list)
 		for _, t := range list.Tasks {
 			out = append(out, t.Name)
 		}
@@ -151,7 +151,7 @@ func (a *app) checkpointPaths(f *checkpointFlags) names {
 		if err != nil {
 			return nil, err
 		}
-		rows, err := a.checkpointRows(ctx, cfg, cfg.HTTP.Listen)
+		rows, err := a.checkpointRows(ctx, cfg, a.agentOf(cfg))
 		for _, r := range rows {
 			if f.task == "" || f.task == r.Task {
 				out = append(out, r.Path)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -27,16 +26,17 @@ func (a *app) tapCmd() *cobra.Command {
 evenly spread over what is sent; of others only the number. Delivery never waits for it. Records that were sent before are not
 shown; 'logferry consume' reads those from Kafka.
 
-An agent shows its records to its own host only, whatever http.listen says: run this there, or forward a local port to it.
+An agent shows its records to its own host only, whatever http.listen says: run this there, or forward a local port to it. Without
+a token or certificate (http.token_file, http.tls.client_ca_file) they are shown to root and the agent's own user only.
 
 Exit code 0: --max records were shown, or Ctrl-C; 1: the agent was not reached, does not have the task, or has ended.`,
 		Example: `  logferry tap web
-  logferry tap web --rate 100 --max 1000 -o json
+  sudo logferry tap web --rate 100 --max 1000 -o json
   kubectl port-forward pod/logferry-x7k2p 9600 & logferry tap web`,
 		Args: needs("TASK"),
 	}
-	address := cmd.Flags().String("agent", agent.DefaultListen, "HTTP address of the agent")
-	completeArg(cmd, false, runningTasks(address))
+	target := a.agentVars(cmd, agent.DefaultListen, "")
+	completeArg(cmd, false, runningTasks(target))
 	output := outputVar(cmd, "text", "value", "json")
 	rate := cmd.Flags().Float64P("rate", "r", 10, "records a second, 1000 at most")
 	most := cmd.Flags().Int64P("max", "n", 0, "stop after this many records; 0: never")
@@ -48,7 +48,7 @@ Exit code 0: --max records were shown, or Ctrl-C; 1: the agent was not reached, 
 			return usagef("--max: must not be negative")
 		}
 		query := url.Values{"task": {args[0]}, "rate": {strconv.FormatFloat(*rate, 'g', -1, 64)}}
-		err := a.tap(cmd.Context(), agentURL(*address, "/api/v1/tap?"+query.Encode()), output.format, *most)
+		err := a.tap(cmd.Context(), target, "/api/v1/tap?"+query.Encode(), output.format, *most)
 		if cmd.Context().Err() != nil {
 			return nil // Ctrl-C is how it ends
 		}
@@ -58,17 +58,10 @@ Exit code 0: --max records were shown, or Ctrl-C; 1: the agent was not reached, 
 }
 
 // tap shows what an agent streams, most records at most.
-func (a *app) tap(ctx context.Context, address, format string, most int64) error {
-	client := &http.Client{Transport: &http.Transport{
-		DialContext: (&net.Dialer{Timeout: askTimeout}).DialContext, ResponseHeaderTimeout: askTimeout, DisableKeepAlives: true,
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+func (a *app) tap(ctx context.Context, target *agentFlags, path, format string, most int64) error {
+	res, err := target.do(ctx, path)
 	if err != nil {
-		return fmt.Errorf("ask the agent: %w", err)
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask the agent: %w; give the address of its http.listen with --agent", err)
+		return err
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {

@@ -32,7 +32,7 @@ a task fails or was refused; or the agent or etcd was not reached.`,
 		Args: needs(),
 	}
 	t := &topRun{app: a}
-	cmd.Flags().StringVar(&t.address, "agent", agent.DefaultListen, "HTTP address of the agent")
+	t.address = a.agentVars(cmd, agent.DefaultListen, "")
 	t.output = outputVar(cmd, "table", "json")
 	fleet, e := cmd.Flags().Bool("fleet", false, "all agents that stand in etcd"), etcdVars(cmd)
 	cmd.MarkFlagsMutuallyExclusive("agent", "fleet")
@@ -65,7 +65,7 @@ a task fails or was refused; or the agent or etcd was not reached.`,
 // topRun is one run of top.
 type topRun struct {
 	app      *app
-	address  string
+	address  *agentFlags
 	output   *outputFlag
 	interval time.Duration
 
