@@ -203,6 +203,10 @@ func TestHTTPOverTLSTakesCertificatesOfItsAuthorityAndNewFilesAsTheyChange(t *te
 	require.Zero(t, status(client(t, ca, foreignCert, foreignKey), "/healthz"), "a certificate that nobody trusts")
 	require.Zero(t, status(client(t, other), "/healthz"))
 
+	old := client(t, ca)
+	old.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12
+	require.Zero(t, status(old, "/healthz"), "an old TLS")
+
 	serial := func() string {
 		res, err := stranger.Get(url + "/healthz")
 		require.NoError(t, err)

@@ -1,8 +1,10 @@
 package deploy_test
 
 import (
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -25,6 +28,7 @@ type cluster struct {
 	config    corev1.ConfigMap
 	tasks     corev1.ConfigMap
 	daemons   appsv1.DaemonSet
+	network   networkingv1.NetworkPolicy
 }
 
 // loadCluster decodes every manifest strictly, in the order in which kubectl
@@ -35,6 +39,7 @@ func loadCluster(t *testing.T) cluster {
 	targets := map[string]any{
 		"v1/Namespace/logferry": &c.namespace, "v1/ServiceAccount/logferry": &c.account,
 		"v1/ConfigMap/logferry": &c.config, "v1/ConfigMap/logferry-tasks": &c.tasks, "apps/v1/DaemonSet/logferry": &c.daemons,
+		"networking.k8s.io/v1/NetworkPolicy/logferry": &c.network,
 	}
 	files, err := filepath.Glob("kubernetes/*.yaml")
 	require.NoError(t, err)
@@ -109,6 +114,56 @@ func TestDaemonSetGivesTheAgentNoMoreThanReading(t *testing.T) {
 	require.True(t, *security.ReadOnlyRootFilesystem)
 	require.Equal(t, []corev1.Capability{"ALL"}, security.Capabilities.Drop)
 	require.Equal(t, []corev1.Capability{"DAC_READ_SEARCH"}, security.Capabilities.Add)
+}
+
+func TestDaemonSetMountsTheHostsLogsForReadingOnly(t *testing.T) {
+	c := loadCluster(t)
+	pod := c.daemons.Spec.Template.Spec
+	writable := []string{}
+	for _, m := range c.container(t).VolumeMounts {
+		if !m.ReadOnly {
+			writable = append(writable, m.Name)
+		}
+		if m.Name == "logs" {
+			require.Equal(t, corev1.RecursiveReadOnlyIfPossible, *m.RecursiveReadOnly)
+		}
+	}
+	require.Equal(t, []string{"state"}, writable)
+	require.False(t, pod.HostNetwork)
+	require.False(t, pod.HostPID)
+	require.False(t, pod.HostIPC)
+}
+
+func TestNetworkPolicyIsForTheAgentsAndWhatTheySpeakTo(t *testing.T) {
+	c := loadCluster(t)
+	cfg, spec := c.loadAgentConfig(t), c.network.Spec
+	for key, value := range spec.PodSelector.MatchLabels {
+		require.Equal(t, value, c.daemons.Spec.Template.Labels[key])
+	}
+	require.ElementsMatch(t, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}, spec.PolicyTypes)
+	require.Len(t, spec.Ingress, 1)
+	require.NotEmpty(t, spec.Ingress[0].From)
+	require.EqualValues(t, c.container(t).Ports[0].ContainerPort, spec.Ingress[0].Ports[0].Port.IntValue())
+	allowed := func(port int) bool {
+		for _, rule := range spec.Egress {
+			for _, p := range rule.Ports {
+				if *p.Protocol == corev1.ProtocolTCP && (port == p.Port.IntValue() || p.EndPort != nil && port >= p.Port.IntValue() && port <= int(*p.EndPort)) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for _, broker := range cfg.Kafka.Brokers {
+		_, port, err := net.SplitHostPort(broker)
+		require.NoError(t, err)
+		n, err := strconv.Atoi(port)
+		require.NoError(t, err)
+		require.True(t, allowed(n), broker)
+	}
+	require.True(t, allowed(53))
+	require.True(t, allowed(2379))
+	require.False(t, allowed(80))
 }
 
 func TestDaemonSetAndItsConfigurationAgree(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +26,7 @@ var unitKeys = map[string][]string{
 		"TasksMax", "AmbientCapabilities", "CapabilityBoundingSet", "NoNewPrivileges", "LockPersonality", "MemoryDenyWriteExecute",
 		"PrivateDevices", "PrivateTmp", "ProtectClock", "ProtectControlGroups", "ProtectHome", "ProtectHostname", "ProtectKernelLogs",
 		"ProtectKernelModules", "ProtectKernelTunables", "ProtectProc", "ProtectSystem", "RemoveIPC", "RestrictAddressFamilies",
-		"RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "SystemCallArchitectures", "SystemCallErrorNumber",
+		"RestrictNamespaces", "PrivateMounts", "TimerSlackNSec", "RestrictRealtime", "RestrictSUIDSGID", "SystemCallArchitectures", "SystemCallErrorNumber",
 		"SystemCallFilter", "UMask",
 	},
 	"Install": {"WantedBy"},
@@ -70,6 +72,30 @@ func TestUnitWaitsLongerThanTheAgentNeedsToStop(t *testing.T) {
 	cfg := loadAgent(t, "../configs/agent.yaml", nil)
 	require.Greater(t, timeout, cfg.ShutdownTimeout)
 	require.Equal(t, "/var/lib/"+unit["Service.StateDirectory"][0], cfg.StateDir)
+}
+
+// exposure is systemd's own measure of what a unit can do, from 0 (nothing) to 10
+// (anything). docs/security.md states it.
+const exposure = "1.5"
+
+func TestSystemdRatesTheUnitAsDocumented(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not installed")
+	}
+	out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--no-pager", "logferry.service").CombinedOutput()
+	if err != nil && bytes.Contains(out, []byte("--offline")) {
+		t.Skip("this systemd-analyze rates only what runs")
+	}
+	require.NoError(t, err, string(out))
+	found := regexp.MustCompile(`Overall exposure level for logferry.service: (\d+\.\d+)`).FindSubmatch(out)
+	require.NotNil(t, found, string(out))
+	rated, err := strconv.ParseFloat(string(found[1]), 64)
+	require.NoError(t, err)
+	stated, err := strconv.ParseFloat(exposure, 64)
+	require.NoError(t, err)
+	require.LessOrEqual(t, rated, stated, string(out))
+	require.Contains(t, read(t, "../docs/security.md"), "rates the unit "+exposure)
 }
 
 func TestSystemdAcceptsTheUnit(t *testing.T) {

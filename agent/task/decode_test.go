@@ -252,3 +252,10 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestATaskIsNotExpanded(t *testing.T) {
+	t.Setenv("LOGFERRY_TEST_SECRET", "hunter2")
+	got, err := DecodeOne([]byte("paths: [/var/log/a.log]\ntopic: a\nheaders: {x: '${LOGFERRY_TEST_SECRET}'}\n"), "a.yaml", "a")
+	require.NoError(t, err)
+	require.Equal(t, "${LOGFERRY_TEST_SECRET}", string(got.Headers["x"]))
+}

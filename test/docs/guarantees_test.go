@@ -13,8 +13,8 @@ import (
 )
 
 var (
-	named    = regexp.MustCompile("`([a-z0-9]+(?:-[a-z0-9]+)*|Test[A-Za-z0-9]+)`")
-	testFunc = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+	named    = regexp.MustCompile("`([a-z0-9]+(?:-[a-z0-9]+)*|(?:Test|Fuzz)[A-Za-z0-9]+)`")
+	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(\w+ \*testing\.[TF]\)`)
 	scenario = regexp.MustCompile(`(?m)^\s*\{(?:name: )?"([a-z0-9-]+)",`)
 )
 
@@ -41,8 +41,15 @@ func proofs(t *testing.T) map[string]bool {
 	return found
 }
 
-func TestEachProofThatTheGuaranteesNameExists(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "guarantees.md"))
+func TestEachProofThatTheGuaranteesNameExists(t *testing.T) { requireProofs(t, "guarantees.md", 20) }
+
+func TestEachProofThatThePageOnSecurityNamesExists(t *testing.T) { requireProofs(t, "security.md", 30) }
+
+// requireProofs looks for what the last columns of a page's tables name, more
+// than least proofs.
+func requireProofs(t *testing.T, page string, least int) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
 	require.NoError(t, err)
 	exist := proofs(t)
 	checked := 0
@@ -53,8 +60,8 @@ func TestEachProofThatTheGuaranteesNameExists(t *testing.T) {
 		}
 		for _, m := range named.FindAllStringSubmatch(cells[len(cells)-2], -1) {
 			checked++
-			require.True(t, exist[m[1]], "docs/guarantees.md names %s, which does not exist", m[1])
+			require.True(t, exist[m[1]], "docs/%s names %s, which does not exist", page, m[1])
 		}
 	}
-	require.Greater(t, checked, 20)
+	require.Greater(t, checked, least)
 }
