@@ -8,7 +8,10 @@ BIN := $(CURDIR)/bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOLANGCI_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.8.0
+NFPM_VERSION := v2.43.4
 FUZZTIME ?= 20s
+SCRIPTS := .ci/run .ci/vuln test/run deploy/release/build deploy/packaging/reload $(wildcard bench/agents/*.sh)
 
 .PHONY: help
 help: ## list the targets
@@ -65,10 +68,31 @@ lint: $(BIN)/golangci-lint ## gofmt, vet, golangci-lint, shellcheck where it is 
 	@fmt=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$fmt" || { echo "not formatted: $$fmt"; exit 1; }
 	$(GO) vet ./...
 	$(BIN)/golangci-lint run ./...
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run test/run bench/agents/*.sh; else echo "shellcheck is not installed: shell scripts are only parsed"; bash -n .ci/run test/run; for f in bench/agents/*.sh; do bash -n $$f; done; fi
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck is not installed: shell scripts are only parsed"; for f in $(SCRIPTS); do bash -n $$f; done; fi
 
 $(BIN)/golangci-lint: Makefile
 	GOBIN=$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@touch $@
+
+.PHONY: vuln
+vuln: $(BIN)/govulncheck ## known weaknesses in what the binaries call; says so loudly when the database cannot be reached
+	GOVULNCHECK=$(BIN)/govulncheck ./.ci/vuln
+
+$(BIN)/govulncheck: Makefile
+	GOBIN=$(BIN) $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@touch $@
+
+.PHONY: sbom
+sbom: build ## dist/logferry.cdx.json: what bin/logferry is made of (CycloneDX)
+	@mkdir -p dist
+	$(GO) run ./deploy/release/sbom -version $(VERSION) $(BIN)/logferry >dist/logferry.cdx.json
+
+.PHONY: release
+release: $(BIN)/nfpm ## dist/: tarballs, deb, rpm, bills of materials and checksums, for amd64 and arm64; the deb is tried
+	VERSION=$(VERSION) NFPM=$(BIN)/nfpm GO=$(GO) ./deploy/release/build
+
+$(BIN)/nfpm: Makefile
+	GOBIN=$(BIN) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 	@touch $@
 
 .PHONY: fuzz
