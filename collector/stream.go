@@ -43,7 +43,9 @@ type stream struct {
 	timer   *time.Timer
 	all     []*tail.File // every file below, for Files and Close
 	lastErr error
-	mtime   int64 // of the current file, when it was last looked at
+	told    string    // the error that was last reported; for the tailer alone
+	toldAt  time.Time // and when
+	mtime   int64     // of the current file, when it was last looked at
 
 	triedOpen bool                     // guarded by mu
 	elsewhere atomic.Pointer[[]string] // see places
@@ -144,28 +146,45 @@ func (s *stream) turn(ctx context.Context) (ended bool) {
 	return false
 }
 
+// warnPause is the least time between two warnings of one path: whoever may write
+// to its directory can bring trouble as often as he likes.
+const warnPause = 10 * time.Second
+
 // note remembers what keeps the stream from reading, and reports it once.
 func (s *stream) note(err error) {
 	s.mu.Lock()
-	first := err != nil && (s.lastErr == nil || s.lastErr.Error() != err.Error())
+	before := s.lastErr
 	s.lastErr = err
 	s.mu.Unlock()
+	if isRefusal(before) && !isRefusal(err) {
+		s.c.accept(s.path)
+	}
 	if s.failures > 0 || outOfDescriptors(err) {
 		s.c.starved(s, err)
 	}
 	if err == nil {
-		s.failures = 0
+		s.failures, s.told = 0, ""
 		return
 	}
 	s.failures++
 	s.dropIfStale(nil, err)
 	s.c.metrics.errors.Inc()
-	switch {
-	case !s.opened:
+	if !s.opened {
 		s.c.refuse(s.path, err)
-	case first && !outOfDescriptors(err):
+		return
+	}
+	if isRefusal(err) {
+		s.c.leave(s.path, err.Error())
+	}
+	if s.told != err.Error() && time.Since(s.toldAt) >= warnPause && !outOfDescriptors(err) {
+		s.told, s.toldAt = err.Error(), time.Now()
 		s.c.log.Warn("a file cannot be read, it is tried again", "path", s.path, "error", err)
 	}
+}
+
+// isRefusal tells what must not be read from what cannot be read now.
+func isRefusal(err error) bool {
+	return errors.Is(err, tail.ErrNotAllowed) || errors.Is(err, tail.ErrNotRegular)
 }
 
 // step does one thing: open, read a batch, or notice a rotation. It returns

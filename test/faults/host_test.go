@@ -459,6 +459,32 @@ var hostScenarios = []scenario{
 			l.Write(500)
 		}
 	}},
+	{"log-swapped-for-a-forbidden-link", true, func(w *world) {
+		secret := filepath.Join(w.dir, "secret")
+		require.NoError(w, os.WriteFile(secret, []byte("forbidden\n"), 0o600))
+		l, link := w.log("app.log"), w.path("link")
+		require.NoError(w, os.Symlink(secret, link))
+		l.Write(1000)
+		w.start()
+		w.arrived()
+		swap := func() {
+			require.NoError(w, unix.Renameat2(unix.AT_FDCWD, l.Path, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE))
+		}
+		for range 300 {
+			swap()
+			l.Write(10)
+			swap()
+			l.Write(10)
+			w.tick()
+		}
+		swap()
+		agenttest.Eventually(w.T, "the link is refused", agenttest.Patience, func() bool {
+			return strings.Contains(w.agent.NotCollected("flags")[l.Path], "a symbolic link leads to "+secret)
+		})
+		require.Less(w, strings.Count(w.agent.Log(), "a file cannot be read"), 20, "600 swaps must not fill the log")
+		swap()
+		l.Write(1000) // a forbidden line among these would be a garbled one
+	}},
 	{"paused-across-rotations", true, func(w *world) {
 		l := w.log("app.log")
 		w.start()
