@@ -98,6 +98,8 @@ func (c *checker) key(t Task) {
 		c.add("key", "is %d bytes long, the limit is %d", len(t.Key), maxHeaderBytes)
 	case t.Key.IsTemplate():
 		c.template("key", string(t.Key), t.Fields)
+	case foreignField.MatchString(string(t.Key)) && !slices.Contains(words, string(t.Key)):
+		c.template("key", string(t.Key), t.Fields)
 	case t.Key != KeyNone && !slices.Contains(words, string(t.Key)):
 		c.add("key", "cannot be %q; %s, or a template such as {{.kubernetes.pod}}", t.Key, strings.TrimSuffix(didYouMean(string(t.Key), words), "?"))
 	}

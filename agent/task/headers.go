@@ -99,12 +99,45 @@ func (c *checker) template(key, text string, fields *Fields) {
 				c.add(key, "%q lacks a dot; write {{.%s}}", m[0], name)
 			}
 		default:
-			c.add(key, "%q is unknown; %s", name, didYouMean(name, append(TemplateFields(), "labels.NAME", "fields.NAME")))
+			c.add(key, "%q is unknown; %s", name, didYouMean(name, fieldWords()))
 		}
 	}
-	if rest := placeholder.ReplaceAllString(text, ""); strings.Contains(rest, "{{") || strings.Contains(rest, "}}") {
+	rest := placeholder.ReplaceAllString(text, " ")
+	if strings.Contains(rest, "{{") || strings.Contains(rest, "}}") {
 		c.add(key, "%q holds {{ or }} without the other; write {{.NAME}}", text)
+		return
 	}
+	for _, m := range foreignField.FindAllStringSubmatch(rest, -1) {
+		name := m[1] + m[2] + m[3]
+		hint := fieldMeant(name)
+		switch {
+		case hint != "" && (m[3] == "" || hint == name):
+			c.add(key, "%q is no field and would be sent as text; did you mean {{.%s}}?", m[0], hint)
+		case m[3] == "":
+			c.add(key, "%q is no field and would be sent as text; write {{.NAME}} with one of %s", m[0], strings.Join(fieldWords(), ", "))
+		}
+	}
+}
+
+// foreignField is a field as other programs write it: in one pair of braces
+// that may lack its end, or behind a dollar.
+var foreignField = regexp.MustCompile(`[$%]\{\.?([A-Za-z][A-Za-z0-9_.-]*)\}?|\{\.?([A-Za-z][A-Za-z0-9_.-]*)\}|\$([a-z][A-Za-z0-9_.-]*)`)
+
+// fieldWords lists what a template can name.
+func fieldWords() []string { return append(TemplateFields(), "labels.NAME", "fields.NAME") }
+
+// fieldMeant is the field that a name stands for or resembles; empty: none.
+func fieldMeant(name string) string {
+	if label, ok := strings.CutPrefix(name, "labels."); ok && ValidWord(label) {
+		return name
+	}
+	if field, ok := strings.CutPrefix(name, "fields."); ok && fieldRule.MatchString(field) {
+		return name
+	}
+	if slices.Contains(TemplateFields(), name) {
+		return name
+	}
+	return strictyaml.Closest(name, TemplateFields())
 }
 
 // didYouMean says what to write instead of a name that is unknown.

@@ -49,6 +49,18 @@ func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
 		{"headers:\n  a: '{{.nothing}}'\n", `f:4: headers.a: "nothing" is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
 		{"headers:\n  a: '{{host}}'\n", `f:4: headers.a: "{{host}}" lacks a dot; write {{.host}}`},
 		{"headers:\n  a: 'x{{.host}'\n", `f:4: headers.a: "x{{.host}" holds {{ or }} without the other; write {{.NAME}}`},
+		{"headers:\n  x: '${hots}'\n", `f:4: headers.x: "${hots}" is no field and would be sent as text; did you mean {{.host}}?`},
+		{"headers:\n  x: 'a-${labels.env}-b'\n", `f:4: headers.x: "${labels.env}" is no field and would be sent as text; did you mean {{.labels.env}}?`},
+		{"headers:\n  x: 'a ${host'\n", `f:4: headers.x: "${host" is no field and would be sent as text; did you mean {{.host}}?`},
+		{"headers:\n  x: $host\n", `f:4: headers.x: "$host" is no field and would be sent as text; did you mean {{.host}}?`},
+		{"headers:\n  x: '%{path}'\n", `f:4: headers.x: "%{path}" is no field and would be sent as text; did you mean {{.path}}?`},
+		{"headers:\n  x: '{kubernetes.pdo}'\n", `f:4: headers.x: "{kubernetes.pdo}" is no field and would be sent as text; did you mean {{.kubernetes.pod}}?`},
+		{"headers:\n  x: '{.host}'\n", `f:4: headers.x: "{.host}" is no field and would be sent as text; did you mean {{.host}}?`},
+		{"headers:\n  x: '${whatever}'\n", `f:4: headers.x: "${whatever}" is no field and would be sent as text; write {{.NAME}} with one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
+		{"headers:\n  x: '{{.host}'\n", `f:4: headers.x: "{{.host}" holds {{ or }} without the other; write {{.NAME}}`},
+		{"headers:\n  x: '{{.host} {{.path}}'\n", `f:4: headers.x: "{{.host} {{.path}}" holds {{ or }} without the other; write {{.NAME}}`},
+		{"key: '${host}'\n", `f:3: key: "${host}" is no field and would be sent as text; did you mean {{.host}}?`},
+		{"key: '{{.host}}-$path'\n", `f:3: key: "$path" is no field and would be sent as text; did you mean {{.path}}?`},
 		{"headers:\n  a: '{{.}}'\n", `f:4: headers.a: "{{.}}" names nothing; write a name such as {{.host}}`},
 		{"headers:\n  a: '{{.labels.}}'\n", `f:4: headers.a: "labels." is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
 		{"headers:\n  a: ''\n", `f:4: headers.a: is empty; write a text such as prod or {{.host}}, or remove it`},
@@ -72,6 +84,14 @@ func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
 			_, err := DecodeOne([]byte(recordHead+c.text), "f", "x")
 			require.EqualError(t, err, c.want)
 		})
+	}
+}
+
+func TestTextsThatOnlyResembleFieldsAreTexts(t *testing.T) {
+	for _, text := range []string{"5 $ off", "$5", "$HOME", "{}", "{1}", `{"env":"prod"}`, "a{b,c}", "100%", "{ x }", "{foo bar}", "{a: b}", "$$", "[host]", "<host>"} {
+		got, err := DecodeOne([]byte(recordHead+"headers:\n  a: '"+text+"'\n"), "f", "x")
+		require.NoError(t, err, text)
+		require.Equal(t, text, got.Headers["a"])
 	}
 }
 
