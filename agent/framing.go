@@ -95,6 +95,9 @@ func newEnvelope(t task.Task, labels map[string]string) (*envelope.Envelope, err
 	if len(t.Headers) == 0 {
 		cfg.Headers = nil
 	}
+	if t.HasTopicTemplate() {
+		cfg.Topic = t.Topic
+	}
 	if t.Key.IsTemplate() {
 		cfg.Key = string(t.Key)
 	}

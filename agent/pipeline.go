@@ -130,7 +130,7 @@ func newSink(r *rooms, t task.Task, log *slog.Logger) (sink.Sink, error) {
 		return nil, err
 	}
 	route := kafka.Route{
-		Task: t.Name, Cluster: t.Cluster, Topic: t.Topic, Key: routeKey(t), Partitioner: string(t.Partitioner), Partition: t.Partition,
+		Task: t.Name, Cluster: t.Cluster, Topic: t.FixedTopic(), Key: routeKey(t), Partitioner: string(t.Partitioner), Partition: t.Partition,
 		Create: cluster.CreateTopics,
 	}
 	if t.CreateTopic != nil {
@@ -146,6 +146,7 @@ func newSink(r *rooms, t task.Task, log *slog.Logger) (sink.Sink, error) {
 	if d := &route.DeadLetter; d.Topic == "" && d.File == "" {
 		d.File = filepath.Join(r.cfg.DeadLetterDir(), t.Name+".jsonl")
 	}
+	route.Confine = confine(t, route.DeadLetter.Topic)
 	return kafka.New(cluster, route, r.kafka, log)
 }
 
@@ -155,6 +156,33 @@ func (r *rooms) cluster(t task.Task) (kafka.Config, error) {
 		return kafka.Config{}, fmt.Errorf("cluster %q is not configured on this agent; add it under clusters in agent.yaml, or correct the task", t.Cluster)
 	}
 	return cluster, nil
+}
+
+// confine says which topics the records of a task may name; nil: none.
+func confine(t task.Task, letters string) *kafka.Confine {
+	if !t.HasTopicTemplate() {
+		return nil
+	}
+	c := &kafka.Confine{Allowed: t.TopicsAllowed, Max: t.TopicLimit()}
+	if letters != "" {
+		c.Never = []string{letters}
+	}
+	return c
+}
+
+// topicOf is where a record of a task goes that asks for a topic, as far as
+// that can be told without Kafka, and why if it is not that topic.
+func topicOf(t task.Task, named []byte) (topic string, why kafka.Fallback) {
+	letters := ""
+	if t.DeadLetter != nil {
+		letters = t.DeadLetter.Topic
+	}
+	if c := confine(t, letters); c != nil {
+		if why = c.Check(named); why == kafka.NoFallback {
+			return string(named), ""
+		}
+	}
+	return t.FixedTopic(), why
 }
 
 // routeKey is the key that the sink gives to records; those of a template bring

@@ -55,6 +55,7 @@ type tapRecord struct {
 	time    time.Time
 	offset  int64
 	key     []byte
+	topic   []byte // that it asks for
 	headers []record.Header
 	value   []byte // at most tapValueBytes of it
 	size    int    // of the whole value
@@ -173,7 +174,7 @@ func (p *tap) show(b *record.Batch, r *record.Record) {
 		value: bytes.Clone(r.Value[:min(len(r.Value), tapValueBytes)]),
 	}
 	if x := r.Extra; x != nil {
-		c.key = bytes.Clone(x.Key)
+		c.key, c.topic = bytes.Clone(x.Key), bytes.Clone(x.Topic)
 		for _, h := range x.Headers {
 			c.headers = append(c.headers, record.Header{Key: h.Key, Value: bytes.Clone(h.Value)})
 		}

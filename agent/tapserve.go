@@ -111,8 +111,9 @@ func (s *server) taskNames() string {
 }
 
 func (r tapRecord) event(t *task.Task) TapEvent {
+	topic, _ := topicOf(*t, r.topic)
 	e := TapEvent{
-		Time: r.time.UTC(), Topic: t.Topic, Path: r.source.Path, File: r.source.File, Offset: r.offset,
+		Time: r.time.UTC(), Topic: topic, Path: r.source.Path, File: r.source.File, Offset: r.offset,
 		Bytes: r.size, Skipped: r.missed,
 	}
 	key := r.key

@@ -11,6 +11,7 @@ import (
 	"logferry/collector/frame"
 	"logferry/collector/shape"
 	"logferry/internal/record"
+	"logferry/sink/kafka"
 )
 
 // TryBytes is the most that Try reads of a log.
@@ -18,14 +19,16 @@ const TryBytes = 64 << 20
 
 // Trial is what a task makes of one record.
 type Trial struct {
-	Offset  int64             `json:"offset"` // where it begins in the log, in bytes
-	LeftOut string            `json:"left_out,omitempty"`
-	Pattern string            `json:"pattern,omitempty"` // the exclude pattern that it matches
-	Topic   string            `json:"topic,omitempty"`
-	Key     string            `json:"key,omitempty"`
-	Headers map[string]string `json:"headers,omitempty"`
-	Time    string            `json:"time,omitempty"`
-	Value   string            `json:"value"` // of one that is left out: before masks
+	Offset   int64             `json:"offset"` // where it begins in the log, in bytes
+	LeftOut  string            `json:"left_out,omitempty"`
+	Pattern  string            `json:"pattern,omitempty"` // the exclude pattern that it matches
+	Topic    string            `json:"topic,omitempty"`
+	Fallback string            `json:"fallback,omitempty"` // why Topic is not the one that it asked for
+	Asked    string            `json:"asked,omitempty"`    // that
+	Key      string            `json:"key,omitempty"`
+	Headers  map[string]string `json:"headers,omitempty"`
+	Time     string            `json:"time,omitempty"`
+	Value    string            `json:"value"` // of one that is left out: before masks
 }
 
 // Try tells each of what a task would make of a log that stands under path on
@@ -58,7 +61,15 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 		}
 		trial := Trial{Offset: r.Offset, LeftOut: string(why), Pattern: pattern, Value: string(r.Value)}
 		if why == shape.Kept {
-			trial.Topic, trial.Time = t.Topic, "when it is read"
+			var named []byte
+			if r.Extra != nil {
+				named = r.Extra.Topic
+			}
+			var why kafka.Fallback
+			if trial.Topic, why = topicOf(t, named); why != kafka.NoFallback {
+				trial.Fallback, trial.Asked = string(why), string(named)
+			}
+			trial.Time = "when it is read"
 			if r.Extra != nil && !r.Extra.Time.IsZero() {
 				trial.Time = r.Extra.Time.UTC().Format(time.RFC3339Nano)
 			}

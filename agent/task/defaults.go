@@ -61,6 +61,12 @@ func comparableForm(t Task) Task {
 	if t.Value == ValueJSON && len(t.ValueFields) == 0 {
 		t.ValueFields = DefaultValueFields()
 	}
+	if t.MaxTopics == DefaultMaxTopics {
+		t.MaxTopics = 0
+	}
+	if len(t.TopicsAllowed) == 0 {
+		t.TopicsAllowed = nil
+	}
 	if len(t.Headers) == 0 {
 		t.Headers = nil
 	}

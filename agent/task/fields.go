@@ -62,7 +62,7 @@ func (c *checker) fields(t Task) {
 
 // templates lists the texts of a task that can name fields.
 func templates(t Task) []string {
-	list := []string{string(t.Key)}
+	list := []string{string(t.Key), t.Topic}
 	for _, text := range t.Headers {
 		list = append(list, text)
 	}

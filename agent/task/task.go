@@ -17,8 +17,13 @@ type Task struct {
 
 	Paths   []string `yaml:"paths" json:"paths"`                         // absolute doublestar globs
 	Exclude []string `yaml:"exclude,omitempty" json:"exclude,omitempty"` // globs; matched against the whole path, or the base name when they hold no slash
-	Topic   string   `yaml:"topic" json:"topic"`
-	Cluster string   `yaml:"cluster,omitempty" json:"cluster,omitempty"` // named Kafka cluster; empty: the default one
+	Topic   string   `yaml:"topic" json:"topic"`                         // a name, or a template of names
+
+	TopicsAllowed []string `yaml:"topics_allowed,omitempty" json:"topics_allowed,omitempty"` // with a template: globs of what it may make
+	TopicFallback string   `yaml:"topic_fallback,omitempty" json:"topic_fallback,omitempty"` // with a template: where records go for which it makes anything else
+	MaxTopics     int      `yaml:"max_topics,omitempty" json:"max_topics,omitempty"`         // with a template: most topics on one agent, without the fallback; 0: DefaultMaxTopics
+
+	Cluster string `yaml:"cluster,omitempty" json:"cluster,omitempty"` // named Kafka cluster; empty: the default one
 
 	Select *Selector `yaml:"select,omitempty" json:"select,omitempty"` // the agents that it is for; nil: all
 	Paused bool      `yaml:"paused,omitempty" json:"paused,omitempty"` // its agents collect nothing for it and keep its place

@@ -2,6 +2,7 @@ package task
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -71,7 +72,7 @@ func (t Task) problems() Problems {
 		c.add("from", "%q is the task itself; name the task whose place it takes, or take from out", t.From)
 	}
 	c.paths(t)
-	c.topic("topic", t.Topic)
+	c.topics(t)
 	c.selector(t.Select)
 	c.rollout(t.Rollout)
 	c.words(t)
@@ -243,8 +244,13 @@ func (c *checker) deadLetter(t Task) {
 		c.add("dead_letter", "must hold exactly one of topic and file")
 	case d.Topic != "":
 		c.topic("dead_letter.topic", d.Topic)
-		if d.Topic == t.Topic {
+		if d.Topic == t.Topic || d.Topic == t.TopicFallback {
 			c.add("dead_letter.topic", "%q is the task's own topic; name another one", d.Topic)
+		}
+		for _, glob := range t.TopicsAllowed {
+			if ok, _ := path.Match(glob, d.Topic); ok {
+				c.add("dead_letter.topic", "%q matches %q of topics_allowed; name one that records cannot name", d.Topic, glob)
+			}
 		}
 		if d.MaxBytes != 0 || d.MaxFiles != 0 {
 			c.add("dead_letter", "max_bytes and max_files bound a file; bound a topic by its own retention")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -298,12 +299,35 @@ func (c *checker) topic(t task.Task) {
 	switch {
 	case !reached:
 		return
-	case existing[t.Topic]:
-		c.ok("topic", "task %s: %s exists", t.Name, t.Topic)
+	case existing[t.FixedTopic()]:
+		c.ok("topic", "task %s: %s exists", t.Name, t.FixedTopic())
 	case t.CreateTopic != nil || cluster.CreateTopics != nil:
-		c.ok("topic", "task %s: %s will be created", t.Name, t.Topic)
+		c.ok("topic", "task %s: %s will be created", t.Name, t.FixedTopic())
 	default:
-		c.fail(exitFailed, "topic", fmt.Sprintf("task %s: topic %s does not exist", t.Name, t.Topic),
-			fmt.Sprintf("run 'logferry topic create %s', or set create_topic in the task", t.Topic))
+		c.fail(exitFailed, "topic", fmt.Sprintf("task %s: topic %s does not exist", t.Name, t.FixedTopic()),
+			fmt.Sprintf("run 'logferry topic create %s', or set create_topic in the task", t.FixedTopic()))
+	}
+	c.namedTopics(t, existing, t.CreateTopic != nil || cluster.CreateTopics != nil)
+}
+
+// namedTopics looks for the topics that a template can make.
+func (c *checker) namedTopics(t task.Task, existing map[string]bool, create bool) {
+	if !t.HasTopicTemplate() {
+		return
+	}
+	n := 0
+	for name := range existing {
+		if slices.ContainsFunc(t.TopicsAllowed, func(glob string) bool { ok, _ := path.Match(glob, name); return ok }) {
+			n++
+		}
+	}
+	allowed := strings.Join(t.TopicsAllowed, ", ")
+	switch {
+	case n > 0 || create:
+		c.ok("topic", "task %s: topics that match %s: %d, others will %s", t.Name, allowed, n,
+			map[bool]string{true: "be created", false: "not be, and their records go to " + t.TopicFallback}[create])
+	default:
+		c.fail(exitFailed, "topic", fmt.Sprintf("task %s: no topic matches %s, so all records go to %s", t.Name, allowed, t.TopicFallback),
+			"create the topics, or set create_topic in the task")
 	}
 }

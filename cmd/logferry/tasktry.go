@@ -14,6 +14,7 @@ import (
 
 	"logferry/agent"
 	"logferry/agent/task"
+	"logferry/sink/kafka"
 )
 
 func (a *app) taskTryCmd() *cobra.Command {
@@ -92,7 +93,7 @@ func (a *app) try(output *outputFlag, t task.Task, path string, log io.Reader) e
 	if err != nil {
 		return fmt.Errorf("look for the name of this host: %w", err)
 	}
-	sent, left := 0, 0
+	sent, left, topics := 0, 0, map[string]bool{}
 	each := a.tryText
 	if output.format == "json" {
 		enc := json.NewEncoder(a.out)
@@ -102,6 +103,7 @@ func (a *app) try(output *outputFlag, t task.Task, path string, log io.Reader) e
 	whole, err := agent.Try(t, host, path, log, func(r agent.Trial) error {
 		if r.LeftOut == "" {
 			sent++
+			topics[r.Topic] = true
 		} else {
 			left++
 		}
@@ -110,17 +112,34 @@ func (a *app) try(output *outputFlag, t task.Task, path string, log io.Reader) e
 	if err != nil {
 		return err
 	}
-	a.say(output, "%s would be sent to %s, %s left out", count(sent, "record"), t.Topic, count(left, "record"))
+	where := strings.Join(slices.Sorted(maps.Keys(topics)), ", ")
+	if where == "" {
+		where = t.FixedTopic()
+	}
+	a.say(output, "%s would be sent to %s, %s left out", count(sent, "record"), where, count(left, "record"))
 	if !whole {
 		a.say(output, "The log is longer: only its first %s were looked at.", task.ByteSize(agent.TryBytes))
 	}
 	return nil
 }
 
+// fallbackWords says why a record does not go to the topic that it asked for.
+func fallbackWords(why, asked string) string {
+	switch kafka.Fallback(why) {
+	case kafka.MissingField:
+		return "it lacks something that topic names"
+	case kafka.InvalidTopic:
+		return fmt.Sprintf("%q is no valid topic name", asked)
+	}
+	return fmt.Sprintf("topics_allowed does not allow %q", asked)
+}
+
 // tryText shows one record to people.
 func (a *app) tryText(r agent.Trial) error {
 	var b strings.Builder
 	switch {
+	case r.LeftOut == "" && r.Fallback != "":
+		fmt.Fprintf(&b, "offset %d: sent to %s, since %s\n", r.Offset, r.Topic, fallbackWords(r.Fallback, r.Asked))
 	case r.LeftOut == "":
 		fmt.Fprintf(&b, "offset %d: sent to %s\n", r.Offset, r.Topic)
 	case r.Pattern != "":

@@ -24,6 +24,7 @@ type Config struct {
 	ReadTime bool              // timestamps say when records were read, also of those that have a time of their own
 	Labels   map[string]string // of the agent
 
+	Topic        string // a template; empty: records go where their task's do
 	Key          string // a template; empty: records have no key of their own
 	FieldFormat  string // how {{.fields.NAME}} is found in the text: JSONFields or Logfmt
 	FieldPattern string // or by the groups of a pattern (RE2)
@@ -33,6 +34,7 @@ type Config struct {
 type Envelope struct {
 	cfg     Config
 	headers []header // by name
+	topic   []part
 	key     []part
 	extract *extractor // nil: no field of the text is asked for
 }
@@ -44,7 +46,7 @@ type header struct {
 
 // New makes cfg ready. It returns nil for one that leaves everything as it is.
 func New(cfg Config) (*Envelope, error) {
-	if cfg.Headers == nil && cfg.JSON == nil && !cfg.ReadTime && cfg.Key == "" {
+	if cfg.Headers == nil && cfg.JSON == nil && !cfg.ReadTime && cfg.Key == "" && cfg.Topic == "" {
 		return nil, nil
 	}
 	e := &Envelope{cfg: cfg}
@@ -52,7 +54,10 @@ func New(cfg Config) (*Envelope, error) {
 	if e.key, err = parse(cfg.Key); err != nil {
 		return nil, fmt.Errorf("key: %w", err)
 	}
-	names := fieldsOf(nil, e.key)
+	if e.topic, err = parse(cfg.Topic); err != nil {
+		return nil, fmt.Errorf("topic: %w", err)
+	}
+	names := fieldsOf(fieldsOf(nil, e.key), e.topic)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
 		parts, err := parse(cfg.Headers[name])
 		if err != nil {
@@ -94,10 +99,16 @@ type kind struct {
 	extra   *record.Extra // of records that have nothing of their own; nil: each has
 	headers []record.Header
 	own     []ownHeader // headers that differ from record to record, in the order of their places
-	key     []op        // of records whose keys differ; nil: it is that of extra, if there is one
-	same    []byte      // the key of all of them
+	key     filling
+	topic   filling
 	value   []op
 	size    int // of a value without its text, about
+}
+
+// filling is what a template makes of records.
+type filling struct {
+	ops  []op   // where that differs; nil: it is same
+	same []byte // nil: they lack what it names
 }
 
 type ownHeader struct {
@@ -114,7 +125,7 @@ type op struct {
 
 // For makes the form of a file.
 func (e *Envelope) For(src *record.Source) *Form {
-	f := &Form{json: e.cfg.JSON != nil, relabel: e.cfg.Headers != nil || e.cfg.Key != "", readTime: e.cfg.ReadTime, extract: e.extract}
+	f := &Form{json: e.cfg.JSON != nil, relabel: e.cfg.Headers != nil || e.cfg.Key != "" || e.cfg.Topic != "", readTime: e.cfg.ReadTime, extract: e.extract}
 	of := origin{src: src, labels: e.cfg.Labels, extract: e.extract}
 	of.kube, of.isKube = KubernetesOf(src.Path)
 	for s := range f.kinds {
@@ -124,10 +135,10 @@ func (e *Envelope) For(src *record.Source) *Form {
 			k.headers = []record.Header{{Key: record.HeaderStream, Value: []byte(of.stream)}}
 		}
 		k.addHeaders(e.headers, of)
-		k.addKey(e.key, of)
+		k.key, k.topic = of.filling(e.key), of.filling(e.topic)
 		k.addValue(e.cfg.JSON, of)
-		if len(k.own) == 0 && k.key == nil {
-			k.extra = &record.Extra{Headers: k.headers, Key: k.same}
+		if len(k.own) == 0 && k.key.ops == nil && k.topic.ops == nil {
+			k.extra = &record.Extra{Headers: k.headers, Key: k.key.same, Topic: k.topic.same}
 		}
 	}
 	return f
@@ -205,7 +216,15 @@ func (f *Form) made(ops []op, r *record.Record, at time.Time, space *frame.Space
 	return space.Close(append(space.Open(len(f.scratch)), f.scratch...))
 }
 
-// label gives a record its headers. Those that say what became of it stay.
+// of is what a template makes of a record; nil when that lacks a field.
+func (f *Form) of(t *filling, r *record.Record, at time.Time, space *frame.Space) []byte {
+	if t.ops == nil {
+		return t.same
+	}
+	return f.made(t.ops, r, at, space)
+}
+
+// label gives a record its headers, key and topic. Those that say what became of it stay.
 func (f *Form) label(k *kind, r *record.Record, at time.Time, space *frame.Space) {
 	x := r.Extra
 	if x == nil {
@@ -220,9 +239,7 @@ func (f *Form) label(k *kind, r *record.Record, at time.Time, space *frame.Space
 	if x.Stream != record.NoStream && len(marks) > 0 && marks[0].Key == record.HeaderStream {
 		marks = marks[1:]
 	}
-	if x.Key = k.same; k.key != nil {
-		x.Key = f.made(k.key, r, at, space)
-	}
+	x.Key, x.Topic = f.of(&k.key, r, at, space), f.of(&k.topic, r, at, space)
 	if len(k.own) == 0 && len(marks) == 0 {
 		x.Headers = k.headers
 		return

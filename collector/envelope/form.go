@@ -90,11 +90,12 @@ func (k *kind) addHeaders(list []header, of origin) {
 	k.headers = slices.Clip(k.headers)
 }
 
-// addKey makes the records' key.
-func (k *kind) addKey(parts []part, of origin) {
-	if ops, text, ok := of.prepare(parts); ok {
-		k.key, k.same = ops, text
+// filling prepares a template.
+func (o *origin) filling(parts []part) (t filling) {
+	if ops, text, ok := o.prepare(parts); ok {
+		t = filling{ops: ops, same: text}
 	}
+	return t
 }
 
 // addValue makes the JSON object of these fields, without those that the

@@ -43,6 +43,7 @@ type Record struct {
 // Extra is what only some records carry.
 type Extra struct {
 	Key     []byte
+	Topic   []byte // that it asks for; nil: the task's
 	Headers []Header
 	Time    time.Time // zero: the batch's time
 	Stream  Stream

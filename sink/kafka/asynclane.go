@@ -131,7 +131,7 @@ func (l *asyncLane) sendPart(ctx context.Context, part []item) error {
 	}
 	if l.transport == nil {
 		l.to = l.target()
-		t, err := l.s.openTransport(l.s.route.Topic, l.to, l.s.route.Create, l.note, l.retried)
+		t, err := l.s.openTransport(l.out.topic, l.to, l.s.route.Create, l.note, l.retried)
 		if ctx.Err() != nil {
 			if t != nil {
 				t.close()
@@ -172,8 +172,8 @@ func (l *asyncLane) settle(part []item) (failed int, cause error) {
 		}
 	}
 	if acked > 0 {
-		l.s.ackedRecords.Add(float64(acked))
-		l.s.ackedBytes.Add(float64(bytes))
+		l.out.ackedRecords.Add(float64(acked))
+		l.out.ackedBytes.Add(float64(bytes))
 	}
 	return len(part) - keep, cause
 }

@@ -226,7 +226,7 @@ func (l *batchLane) connect(ctx context.Context) error {
 		if to := l.target(); to != l.to {
 			l.to, l.known, l.proven = to, false, false
 		}
-		b, err := l.s.cluster.leader(l.s.route.Topic, l.to, l.s.route.Create, ctx.Done(), l.note)
+		b, err := l.s.cluster.leader(l.out.topic, l.to, l.s.route.Create, ctx.Done(), l.note)
 		if err == nil && !l.known && l.s.cfg.idempotent() {
 			err = l.identify()
 		}
@@ -309,8 +309,8 @@ func (l *batchLane) settle(done []*flight) {
 		}
 		f.settle()
 	}
-	l.s.ackedRecords.Add(float64(records))
-	l.s.ackedBytes.Add(float64(bytes))
+	l.out.ackedRecords.Add(float64(records))
+	l.out.ackedBytes.Add(float64(bytes))
 	l.attempt, l.proven = 0, true
 	l.recovered()
 	if len(l.flights) == 0 {
@@ -335,7 +335,7 @@ func (l *batchLane) recover(ctx context.Context, head *flight) error {
 		if err := l.pause(ctx, head.err); err != nil {
 			return err
 		}
-		if err := l.s.cluster.refresh(l.s.route.Topic, head.failedAt); err != nil {
+		if err := l.s.cluster.refresh(l.out.topic, head.failedAt); err != nil {
 			l.note(err)
 		}
 	}

@@ -63,6 +63,7 @@ type Route struct {
 	Partition   int32  // with partitioner "manual"
 	Create      *CreateTopics
 	DeadLetter  DeadLetter
+	Confine     *Confine // nil: Topic takes all records; otherwise those whose own topic is none for them
 }
 
 // Producers names the writers that Config.Producer may ask for.

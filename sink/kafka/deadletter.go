@@ -19,11 +19,11 @@ type deadLetters interface {
 	close()
 }
 
-func newLetter(r Route, partition int32, it item, cause error) deadletter.Letter {
+func newLetter(r Route, topic string, partition int32, it item, cause error) deadletter.Letter {
 	src := it.parcel.batch.Source
 	l := deadletter.Letter{
 		Time: time.Now(), Cause: poison(cause), Error: cause.Error(),
-		Task: r.Task, Cluster: r.Cluster, Topic: r.Topic, Partition: partition,
+		Task: r.Task, Cluster: r.Cluster, Topic: topic, Partition: partition,
 		Host: src.Host, Path: src.Path, File: src.File, Offset: it.rec.Offset,
 		RecordTime: it.parcel.batch.Time, Key: it.parcel.keyOf(it.rec), Value: it.rec.Value,
 	}

@@ -7,7 +7,8 @@
 // doubles nothing.
 //
 // The parts, in the order in which a record meets them: Sink routes batches
-// (sink.go, partitioner.go) to lanes, one for each partition (lane.go). What
+// (sink.go, partitioner.go) to outlets, one for each topic (outlet.go,
+// topics.go), and these to lanes, one for each partition (lane.go). What
 // sends a lane's records is the writer that Config.Producer names. batch makes
 // record batches of them (batchlane.go, flight.go), encodes and compresses them
 // outside of every lock (press.go, recordbatch.go, codec.go), and has several in

@@ -86,7 +86,7 @@ type shipment struct {
 	done map[*record.Batch]int
 }
 
-func (w *world) ship(cfg Config, route Route) *shipment {
+func (w *world) ship(cfg Config, route Route, tweak ...func(*Sink)) *shipment {
 	w.t.Helper()
 	s := &shipment{
 		t: w.t, in: make(chan *record.Batch), result: make(chan error, 1), done: make(map[*record.Batch]int),
@@ -100,6 +100,9 @@ func (w *world) ship(cfg Config, route Route) *shipment {
 	var err error
 	s.sink, err = New(w.config(cfg), route, s.m, quiet)
 	require.NoError(w.t, err)
+	for _, f := range tweak {
+		f(s.sink)
+	}
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
 	s.ended = make(chan struct{})

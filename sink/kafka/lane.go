@@ -21,6 +21,7 @@ const (
 // of its own. Whatever happens to it, no other lane waits.
 type lane struct {
 	s         *session
+	out       *outlet
 	partition int32
 	log       *slog.Logger
 
@@ -42,9 +43,9 @@ type trouble struct {
 	logged bool
 }
 
-func newLane(s *session, partition int32) *lane {
+func newLane(o *outlet, partition int32) *lane {
 	return &lane{
-		s: s, partition: partition, log: s.log.With("partition", partition),
+		s: o.s, out: o, partition: partition, log: o.log.With("partition", partition),
 		wake: make(chan struct{}, 1), landed: make(chan struct{}, 1),
 	}
 }
@@ -146,7 +147,7 @@ func (l *lane) linger() time.Duration {
 // target is the partition to write to: the lane's own, or another one when the
 // topic was made anew with fewer partitions.
 func (l *lane) target() int32 {
-	n, err := l.s.cluster.partitions(l.s.route.Topic, l.s.route.Create)
+	n, err := l.s.cluster.partitions(l.out.topic, l.s.route.Create)
 	if err != nil || l.partition < n || l.s.route.Partitioner == "manual" {
 		return l.partition
 	}
@@ -156,14 +157,14 @@ func (l *lane) target() int32 {
 // home says whether the topic has the lane's own partition. A lane that writes
 // to another one goes back then: by now the partition's records come to it.
 func (l *lane) home() bool {
-	n, err := l.s.cluster.partitions(l.s.route.Topic, l.s.route.Create)
+	n, err := l.s.cluster.partitions(l.out.topic, l.s.route.Create)
 	return err == nil && l.partition < n
 }
 
 // setAside writes a record that Kafka refuses to the dead letters. It tries
 // for as long as it takes.
 func (l *lane) setAside(ctx context.Context, it item, cause error) error {
-	letter := newLetter(l.s.route, l.partition, it, cause)
+	letter := newLetter(l.s.route, l.out.topic, l.partition, it, cause)
 	for attempt := 0; ; attempt++ {
 		err := l.s.letters.put(ctx, letter)
 		if err == nil {

@@ -15,7 +15,8 @@ func TestWhatAFlightLeavesBehindLingersForItsOwnTime(t *testing.T) {
 		return span{p, 0, int32(to - from)}
 	}
 	newTestLane := func() *lane {
-		return newLane(&session{cfg: Config{Linger: time.Hour, MaxMessageBytes: 1 << 20}, flightBytes: 1000, log: quiet}, 0)
+		s := &session{cfg: Config{Linger: time.Hour, MaxMessageBytes: 1 << 20}, flightBytes: 1000, log: quiet}
+		return newLane(&outlet{s: s, log: quiet}, 0)
 	}
 	fill := func(l *lane) {
 		l.put(cameAgo(2*time.Hour, 0, 20))

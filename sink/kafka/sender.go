@@ -29,8 +29,16 @@ type sender struct {
 	wake  chan struct{}
 
 	sending sync.Mutex     // held from taking flights to having written them
-	seen    map[int32]bool // partitions that the next request is past; guarded by sending
+	seen    map[place]bool // those that the next request is past; guarded by sending
 }
+
+// place is a partition of a topic.
+type place struct {
+	topic     string
+	partition int32
+}
+
+func (f *flight) place() place { return place{f.lane.out.topic, f.lane.to} }
 
 // add takes a flight, which goes out with flush. Safe for use from several
 // goroutines.
@@ -124,12 +132,12 @@ func (s *sender) next() ([]*flight, error) {
 	rest := s.queue[:0]
 	size := 0
 	for _, f := range s.queue {
-		if taken := s.seen[f.lane.to]; taken || len(fs) > 0 && size+f.size > maxRequest {
-			s.seen[f.lane.to] = true // nothing of a partition overtakes what is left of it
+		if taken := s.seen[f.place()]; taken || len(fs) > 0 && size+f.size > maxRequest {
+			s.seen[f.place()] = true // nothing of a partition overtakes what is left of it
 			rest = append(rest, f)
 			continue
 		}
-		s.seen[f.lane.to] = true
+		s.seen[f.place()] = true
 		fs = append(fs, f)
 		size += f.size
 	}
@@ -143,7 +151,7 @@ func (s *sender) send(fs []*flight) {
 	w := s.w
 	req := &sarama.ProduceRequest{Version: w.version, RequiredAcks: w.acks, Timeout: w.timeout}
 	for _, f := range fs {
-		req.AddBatch(w.topic, f.lane.to, f.batch)
+		req.AddBatch(f.lane.out.topic, f.lane.to, f.batch)
 	}
 	err := s.broker.AsyncProduce(req, func(res *sarama.ProduceResponse, err error) { s.answered(fs, res, err) })
 	switch {
@@ -163,7 +171,7 @@ func (s *sender) answered(fs []*flight, res *sarama.ProduceResponse, err error) 
 		return
 	}
 	for _, f := range fs {
-		f.lane.land(f, outcome(res.GetBlock(s.w.topic, f.lane.to)))
+		f.lane.land(f, outcome(res.GetBlock(f.lane.out.topic, f.lane.to)))
 	}
 }
 
@@ -188,7 +196,6 @@ func landAll(fs []*flight, err error) {
 // sender for each broker that leads one of their partitions.
 type batchWriter struct {
 	cluster *cluster
-	topic   string
 	press   *press
 	version int16
 	acks    sarama.RequiredAcks
@@ -201,14 +208,14 @@ type batchWriter struct {
 	wg      sync.WaitGroup // senders and presses
 }
 
-func newBatchWriter(c *cluster, topic string) (*batchWriter, error) {
+func newBatchWriter(c *cluster) (*batchWriter, error) {
 	sc := c.client.Config()
 	p, err := newPress(sc.Producer.Compression, sc.Producer.CompressionLevel)
 	if err != nil {
 		return nil, err
 	}
 	w := &batchWriter{
-		cluster: c, topic: topic, press: p, senders: make(map[*sarama.Broker]*sender), stop: make(chan struct{}),
+		cluster: c, press: p, senders: make(map[*sarama.Broker]*sender), stop: make(chan struct{}),
 		version: plainRequest, acks: sc.Producer.RequiredAcks,
 		timeout: int32(sc.Producer.Timeout / time.Millisecond), window: 1,
 	}
@@ -227,7 +234,7 @@ func (w *batchWriter) sender(b *sarama.Broker) *sender {
 	defer w.mu.Unlock()
 	s := w.senders[b]
 	if s == nil {
-		s = &sender{w: w, broker: b, wake: make(chan struct{}, 1), seen: make(map[int32]bool)}
+		s = &sender{w: w, broker: b, wake: make(chan struct{}, 1), seen: make(map[place]bool)}
 		w.senders[b] = s
 		w.wg.Go(func() { s.run() })
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // session is what exists while a sink runs: the connection to the cluster, and
-// a lane for each partition that records went to.
+// an outlet for each topic that records went to.
 type session struct {
 	cfg         Config
 	route       Route
@@ -25,22 +25,24 @@ type session struct {
 	batch       *batchWriter // nil with producer async
 	flightBytes int
 
-	ackedRecords, ackedBytes, retries prometheus.Counter
+	plain   *slog.Logger  // log without a topic
+	refresh time.Duration // how old what is known of topics becomes
+
+	retries prometheus.Counter
 
 	trouble       atomic.Pointer[trouble] // before the topic's partitions are known
+	awaited       atomic.Pointer[outlet]  // of the topic whose partitions dispatch could not learn; nil: main
 	letterTrouble atomic.Pointer[trouble] // of the dead-letter topic
 	warned        atomic.Int64            // when a dead letter was last logged, in Unix seconds
 
-	mu    sync.Mutex
-	lanes map[int32]*lane
-	wg    sync.WaitGroup // the lanes' goroutines
+	mu      sync.Mutex
+	outlets map[string]*outlet // by topic; changed by dispatch alone
+	wg      sync.WaitGroup     // the lanes' goroutines
 
 	connecting sync.WaitGroup // the goroutine that looks for the topic
 
-	// The rest belongs to route.
-	picker *picker
-	spans  map[int32][]span
-	width  int32 // how many partitions the last batch was dealt out to
+	main *outlet // of the route's topic
+	runs []run   // of the batch that is being dispatched; belongs to dispatch
 }
 
 func newSession(s *Sink) (*session, error) {
@@ -48,19 +50,15 @@ func newSession(s *Sink) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	task, topic := s.route.Task, s.route.Topic
 	se := &session{
-		cfg: s.cfg, route: s.route, m: s.m, log: s.log, cluster: c,
-		flightBytes:  min(s.cfg.BatchBytes, s.cfg.MaxMessageBytes),
-		ackedRecords: s.m.ackedRecords.WithLabelValues(task, topic),
-		ackedBytes:   s.m.ackedBytes.WithLabelValues(task, topic),
-		retries:      s.m.retries.WithLabelValues(task),
-		lanes:        make(map[int32]*lane),
-		picker:       newPicker(s.route.Partitioner, s.route.Partition),
-		spans:        make(map[int32][]span),
+		cfg: s.cfg, route: s.route, m: s.m, log: s.log, plain: s.plain, cluster: c, refresh: s.refresh,
+		flightBytes: min(s.cfg.BatchBytes, s.cfg.MaxMessageBytes),
+		retries:     s.m.retries.WithLabelValues(s.route.Task),
 	}
+	se.main = newOutlet(se, s.route.Topic, s.log)
+	se.outlets = map[string]*outlet{s.route.Topic: se.main}
 	if s.cfg.Producer == "batch" {
-		if se.batch, err = newBatchWriter(c, topic); err != nil {
+		if se.batch, err = newBatchWriter(c); err != nil {
 			c.close()
 			return nil, err
 		}
@@ -73,11 +71,16 @@ func newSession(s *Sink) (*session, error) {
 	return se, nil
 }
 
-// connect makes one attempt to learn about the topic.
+// connect makes one attempt to learn about the topic that is waited for. It
+// fails for as long as dispatch would.
 func (s *session) connect() error {
-	_, err := s.cluster.partitions(s.route.Topic, s.route.Create)
-	if err != nil {
-		s.trouble.Store(&trouble{err: s.cluster.explain(err, s.route.Topic)})
+	o := s.awaited.Load()
+	if o == nil {
+		o = s.main
+	}
+	_, err := s.cluster.partitions(o.topic, s.route.Create)
+	if err != nil && (o == s.main || !isAbsent(err) || o.mayComeBack()) {
+		s.trouble.Store(&trouble{err: s.cluster.explain(err, o.topic)})
 		return err
 	}
 	s.trouble.Store(nil)
@@ -85,67 +88,34 @@ func (s *session) connect() error {
 }
 
 // dispatch hands the records of b to their lanes. It fails, having done
-// nothing, when the topic's partitions are not known.
+// nothing, when the partitions of a topic are not known.
 func (s *session) dispatch(ctx context.Context, b *record.Batch) error {
 	if len(b.Records) == 0 {
 		b.Done()
 		return nil
 	}
-	n, err := s.cluster.partitions(s.route.Topic, s.route.Create)
+	if s.route.Confine != nil {
+		return s.dispatchByTopic(ctx, b)
+	}
+	n, err := s.main.partitions(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.narrow(ctx, n); err != nil {
-		return err
-	}
-	p := &parcel{batch: b, key: s.key(b), came: time.Now()}
-	p.left.Store(int64(len(b.Records)))
-	whole := s.picker.batch(b, n, s.healthy)
-	if !s.picker.each() {
-		s.lane(ctx, whole).put(span{p, 0, int32(len(b.Records))})
+	p, o := s.parcel(b), s.main
+	o.whole = o.picker.batch(b, n, o.healthy)
+	if !o.picker.each() {
+		o.lane(ctx, o.whole).put(span{p, 0, int32(len(b.Records))})
 		return nil
 	}
-	s.split(ctx, p, n, whole)
+	o.deal(p, 0, int32(len(b.Records)))
+	o.flush(ctx)
 	return nil
 }
 
-// narrow waits, when the topic was made anew with fewer partitions, for the
-// lanes of those that are gone. What they still have goes to partitions that
-// are left, and must be there before what follows it in its file.
-func (s *session) narrow(ctx context.Context, n int32) error {
-	for p := n; p < s.width; p++ {
-		s.mu.Lock()
-		l := s.lanes[p]
-		s.mu.Unlock()
-		if l == nil {
-			continue
-		}
-		if err := l.idle(ctx); err != nil {
-			return err
-		}
-	}
-	s.width = n
-	return nil
-}
-
-// split deals out a batch whose records have partitions of their own.
-func (s *session) split(ctx context.Context, p *parcel, n, sticky int32) {
-	for i := range p.batch.Records {
-		at := s.picker.record(p.keyOf(&p.batch.Records[i]), n, sticky, s.healthy)
-		spans := s.spans[at]
-		if k := len(spans); k > 0 && spans[k-1].to == int32(i) {
-			spans[k-1].to++
-			continue
-		}
-		s.spans[at] = append(spans, span{p, int32(i), int32(i) + 1})
-	}
-	for at, spans := range s.spans {
-		if len(spans) > 0 {
-			s.lane(ctx, at).put(spans...)
-			clear(spans)
-			s.spans[at] = spans[:0]
-		}
-	}
+func (s *session) parcel(b *record.Batch) *parcel {
+	p := &parcel{batch: b, key: s.key(b), came: time.Now()}
+	p.left.Store(int64(len(b.Records)))
+	return p
 }
 
 // key is the key of b's records that have none of their own.
@@ -159,19 +129,6 @@ func (s *session) key(b *record.Batch) []byte {
 	return nil
 }
 
-// lane returns the lane of a partition, and starts it if need be.
-func (s *session) lane(ctx context.Context, partition int32) *lane {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.lanes[partition]
-	if l == nil {
-		l = newLane(s, partition)
-		s.lanes[partition] = l
-		s.wg.Go(func() { s.runLane(ctx, l) })
-	}
-	return l
-}
-
 // runLane sends what a lane gets, with the writer that the configuration names.
 func (s *session) runLane(ctx context.Context, l *lane) {
 	if s.batch != nil {
@@ -179,13 +136,6 @@ func (s *session) runLane(ctx context.Context, l *lane) {
 		return
 	}
 	newAsyncLane(l).run(ctx)
-}
-
-func (s *session) healthy(partition int32) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.lanes[partition]
-	return l == nil || l.healthy()
 }
 
 // openTransport makes the transport of one partition.
@@ -217,8 +167,10 @@ func (s *session) warnDeadLetter(it item, cause error) {
 // drain waits until the lanes have delivered all that they got.
 func (s *session) drain() {
 	s.mu.Lock()
-	for _, l := range s.lanes {
-		l.finish()
+	for _, o := range s.outlets {
+		for _, l := range o.lanes {
+			l.finish()
+		}
 	}
 	s.mu.Unlock()
 	s.wg.Wait()

@@ -21,6 +21,7 @@ type Sink struct {
 	route   Route
 	m       *Metrics
 	log     *slog.Logger
+	plain   *slog.Logger  // without a topic
 	refresh time.Duration // how old metadata becomes
 
 	running atomic.Pointer[session]
@@ -46,8 +47,8 @@ func New(cfg Config, route Route, m *Metrics, log *slog.Logger) (*Sink, error) {
 	if m == nil {
 		m = NewMetrics(nil)
 	}
-	log = log.With("task", route.Task, "topic", route.Topic)
-	return &Sink{cfg: cfg, route: route, m: m, log: log, refresh: metadataAge}, nil
+	plain := log.With("task", route.Task)
+	return &Sink{cfg: cfg, route: route, m: m, log: plain.With("topic", route.Topic), plain: plain, refresh: metadataAge}, nil
 }
 
 func (r Route) validate() error {
@@ -70,6 +71,11 @@ func (r Route) validate() error {
 	}
 	if r.DeadLetter.Topic == "" && r.DeadLetter.File == "" {
 		return fmt.Errorf("dead_letter: set one of topic and file")
+	}
+	if r.Confine != nil {
+		if err := r.Confine.validate(); err != nil {
+			return fmt.Errorf("topics_allowed: %w", err)
+		}
 	}
 	if err := r.DeadLetter.validate(); err != nil {
 		return fmt.Errorf("dead_letter: %w", err)

@@ -12,7 +12,7 @@ func (l *lane) note(err error) {
 	if errors.Is(err, errStopped) || errors.Is(err, errAborted) {
 		return
 	}
-	l.setTrouble(l.s.cluster.explain(err, l.s.route.Topic))
+	l.setTrouble(l.s.cluster.explain(err, l.out.topic))
 }
 
 // retried counts an attempt that sarama makes by itself.
@@ -60,10 +60,12 @@ func (s *session) err() error {
 	var worst *trouble
 	var where int32
 	n := 0
-	for p, l := range s.lanes {
-		if t := l.trouble.Load(); t != nil {
-			if n++; worst == nil || t.since.Before(worst.since) {
-				worst, where = t, p
+	for _, o := range s.outlets {
+		for p, l := range o.lanes {
+			if t := l.trouble.Load(); t != nil {
+				if n++; worst == nil || t.since.Before(worst.since) {
+					worst, where = t, p
+				}
 			}
 		}
 	}
