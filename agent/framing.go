@@ -9,7 +9,9 @@ import (
 	"logferry/collector"
 	"logferry/collector/envelope"
 	"logferry/collector/frame"
+	"logferry/collector/rate"
 	"logferry/collector/shape"
+	"logferry/internal/timestamp"
 )
 
 // setFraming says in cfg how a task's files become records.
@@ -26,6 +28,9 @@ func setFraming(cfg *collector.Config, t task.Task) error {
 	}
 	if cfg.Groups, cfg.GroupQuiet, err = groups(t, charset); err != nil {
 		return fmt.Errorf("multiline: %w", err)
+	}
+	if r := rateLimit(t); r != nil && !t.Filter.RateLimit.Drops() {
+		cfg.Throttle = r
 	}
 	cfg.GroupQuiet = cmp.Or(cfg.GroupQuiet, task.PartialWait)
 	cfg.Wrapped = wrapped(t.Format, charset, frame.Containers{Groups: cfg.Groups, Apart: cfg.GroupQuiet})
@@ -102,12 +107,48 @@ func newEnvelope(t task.Task, labels map[string]string) (*envelope.Envelope, err
 		cfg.Key = string(t.Key)
 	}
 	if t.Fields != nil {
-		cfg.FieldFormat, cfg.FieldPattern = string(t.Fields.Format), t.Fields.Pattern
+		cfg.FieldFormat, cfg.FieldPattern, cfg.FieldDissect = string(t.Fields.Format), t.Fields.Pattern, t.Fields.Dissect
 	}
 	if t.Value == task.ValueJSON {
 		if cfg.JSON = t.ValueFields; len(cfg.JSON) == 0 {
 			cfg.JSON = task.DefaultValueFields()
 		}
 	}
+	if err := sift(&cfg, t); err != nil {
+		return nil, err
+	}
 	return envelope.New(cfg)
+}
+
+// sift says in cfg which records are sent, and when they were written.
+func sift(cfg *envelope.Config, t task.Task) (err error) {
+	if p := t.ParseTime; p != nil {
+		cfg.TimeField = p.Field
+		if cfg.Times, err = timestamp.New(p.Layouts, p.Timezone); err != nil {
+			return fmt.Errorf("parse_time: %w", err)
+		}
+	}
+	f := t.Filter
+	if f == nil {
+		return nil
+	}
+	for _, w := range f.Where {
+		cfg.Where = append(cfg.Where, envelope.Where{Field: w.Field, In: w.In, NotIn: w.NotIn, Matches: w.Matches, NotMatches: w.NotMatches})
+	}
+	if f.Sample != nil {
+		cfg.Share, cfg.SampleBy = f.Sample.Share, f.Sample.By
+	}
+	if f.RateLimit != nil && f.RateLimit.Drops() {
+		cfg.RateLimit = rateLimit(t)
+	}
+	return nil
+}
+
+// rateLimit is what bounds the records of a task; nil: nothing does.
+func rateLimit(t task.Task) *rate.Limiter {
+	if t.Filter == nil || t.Filter.RateLimit == nil {
+		return nil
+	}
+	r := t.Filter.RateLimit
+	return rate.New(rate.Config{Lines: r.LinesPerSecond, Bytes: int(r.BytesPerSecond), Burst: r.Saved()})
 }

@@ -38,6 +38,11 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 	if err := setFraming(&cfg, t); err != nil {
 		return false, err
 	}
+	if t.Filter != nil && t.Filter.RateLimit != nil { // a log that is read in one go would be over any rate
+		f := *t.Filter
+		f.RateLimit = nil
+		t.Filter = &f
+	}
 	env, err := newEnvelope(t, nil)
 	if err != nil {
 		return false, err
@@ -55,9 +60,13 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 	data = data[:min(len(data), TryBytes)]
 	return whole, tryRecords(cfg, path, data, func(r record.Record, why shape.Reason, pattern string) error {
 		if space.Reset(0); why == shape.Kept && form != nil {
-			recs := []record.Record{r}
-			form.Apply(recs, time.Now(), &space)
-			r = recs[0]
+			value := r.Value
+			recs, counts := form.Apply([]record.Record{r}, time.Now(), &space)
+			if len(recs) > 0 {
+				r = recs[0]
+			} else {
+				r, why = record.Record{Value: value, Offset: r.Offset}, leftOut(counts)
+			}
 		}
 		trial := Trial{Offset: r.Offset, LeftOut: string(why), Pattern: pattern, Value: string(r.Value)}
 		if why == shape.Kept {
@@ -86,6 +95,17 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 		}
 		return each(trial)
 	})
+}
+
+// leftOut is why a record was left out.
+func leftOut(c envelope.Counts) shape.Reason {
+	switch {
+	case c.Where > 0:
+		return envelope.LeftWhere
+	case c.Sample > 0:
+		return envelope.LeftSample
+	}
+	return envelope.LeftRate
 }
 
 // tryRecords cuts data as the collector cuts a file that nobody writes to any more.

@@ -129,12 +129,15 @@ func New(cfg Config, deps Deps) *Collector {
 	}
 	c.tail = &tail.Deps{
 		Frame:  frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR, Unit: cfg.Unit},
-		Groups: cfg.Groups, Quiet: cfg.GroupQuiet, Shape: cfg.Shape, Shaped: c.metrics.shaped, Wrapped: cfg.Wrapped, Unwrapped: c.metrics.unwrapped, Envelope: cfg.Envelope,
+		Groups: cfg.Groups, Quiet: cfg.GroupQuiet, Shape: cfg.Shape, Shaped: c.metrics.shaped, Wrapped: cfg.Wrapped, Unwrapped: c.metrics.unwrapped, Envelope: cfg.Envelope, Dressed: c.metrics.dressed,
 		FS: deps.FS, Now: deps.Now, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
 		RecordOverhead: cfg.RecordOverhead, Links: cfg.Links, Allow: cfg.Allow, Ending: c.ending,
 		Read: func(b *record.Batch, raw int) {
 			c.metrics.readBytes.Add(float64(raw))
 			c.metrics.records.Add(float64(len(b.Records)))
+			if cfg.Throttle != nil {
+				cfg.Throttle.Spend(len(b.Records), textBytes(b))
+			}
 			if deps.Tap != nil {
 				deps.Tap(b)
 			}
@@ -146,6 +149,10 @@ func New(cfg Config, deps Deps) *Collector {
 				c.metrics.dropped.Add(float64(dropped))
 			}
 		},
+	}
+	if cfg.Throttle != nil {
+		c.tail.MostRecords, c.tail.MostBytes = cfg.Throttle.MostLines(), cfg.Throttle.MostBytes()
+		c.tail.Budget = throttled{deps.Budget, cfg.Throttle}
 	}
 	return c
 }

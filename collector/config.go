@@ -7,6 +7,7 @@ import (
 	"logferry/collector/checkpoint"
 	"logferry/collector/envelope"
 	"logferry/collector/frame"
+	"logferry/collector/rate"
 	"logferry/collector/shape"
 	"logferry/collector/tail"
 	"logferry/collector/watch"
@@ -40,6 +41,7 @@ type Config struct {
 	Wrapped        func(path string) *frame.Containers // how the lines of the file at a path are wrapped; nil, or a nil result: not at all
 	Shape          *shape.Shape                        // what is left out of the records, and replaced in them; nil: nothing
 	Envelope       *envelope.Envelope                  // what records carry beside their text; nil: what they have by themselves
+	Throttle       *rate.Limiter                       // holds reading to a rate; nil: it is held to none
 	RecordOverhead int                                 // bytes that the sink holds a record beside its value
 }
 

@@ -3,6 +3,7 @@ package collector
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"logferry/collector/envelope"
 	"logferry/collector/frame"
 	"logferry/collector/shape"
 )
@@ -10,8 +11,8 @@ import (
 // Metrics is what all collectors of an agent count. Labels are bounded: the
 // task, never a path.
 type Metrics struct {
-	readBytes, records, longLines, rotations, truncations, errors, stale, abandoned, filtered, masked, undecodable, containers *prometheus.CounterVec
-	ackSeconds                                                                                                                 *prometheus.HistogramVec
+	readBytes, records, longLines, rotations, truncations, errors, stale, abandoned, filtered, masked, undecodable, containers, unparsed *prometheus.CounterVec
+	ackSeconds                                                                                                                           *prometheus.HistogramVec
 }
 
 // NewMetrics registers the collectors' metrics.
@@ -28,16 +29,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		errors:      counter("logferry_file_errors_total", "Files that could not be opened or read; they are tried again."),
 		stale:       counter("logferry_stale_handles_total", "File handles that a network file system no longer honoured; the files are opened again."),
 		abandoned:   counter("logferry_abandoned_bytes_total", "Bytes that were never read and are lost, by cause: deleted (deleted files held more than deleted_files.max_bytes), stopped (a task ended while a deleted file was not delivered), or stale_handle (removed from a file server).", "cause"),
-		filtered:    counter("logferry_filtered_records_total", "Records that filters left out, by reason: include (matched no include pattern), exclude or empty.", "reason"),
+		filtered:    counter("logferry_filtered_records_total", "Records that filters left out, by reason: include (matched no include pattern), exclude, empty, where (a field is not as it must be), sample (not chosen) or rate (beyond rate_limit).", "reason"),
 		masked:      counter("logferry_masked_records_total", "Records in which masks replaced something."),
 		undecodable: counter("logferry_undecodable_records_total", "Records of which something could not be decoded from the task's encoding."),
+		unparsed:    counter("logferry_unparsed_times_total", "Records whose timestamp could not be read from their text, and is that of the container's runtime or of the read."),
 		containers:  counter("logferry_container_faults_total", "Lines of containers that are not in the format and were sent as they are (foreign), or whose parts could not be sent as one record: they reach over the bound (split), or the rest did not come in time (unfinished).", "kind"),
 		ackSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "logferry_append_to_ack_seconds", Help: "From the read of a batch to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}, []string{"task"}),
 	}
-	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.undecodable, m.containers, m.ackSeconds)
+	reg.MustRegister(m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.undecodable, m.containers, m.unparsed, m.ackSeconds)
 	return m
 }
 
@@ -46,7 +48,7 @@ func (m *Metrics) Forget(task string) {
 	l := prometheus.Labels{"task": task}
 	for _, v := range []interface {
 		DeletePartialMatch(prometheus.Labels) int
-	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.undecodable, m.containers, m.ackSeconds} {
+	}{m.readBytes, m.records, m.longLines, m.rotations, m.truncations, m.errors, m.stale, m.abandoned, m.filtered, m.masked, m.undecodable, m.containers, m.unparsed, m.ackSeconds} {
 		v.DeletePartialMatch(l)
 	}
 }
@@ -56,6 +58,8 @@ type taskMetrics struct {
 	readBytes, records, cut, dropped, truncations, errors, stale, masked prometheus.Counter
 	filteredInclude, filteredExclude, filteredEmpty, undecodable         prometheus.Counter
 	foreign, split, unfinished                                           prometheus.Counter
+	unparsed                                                             prometheus.Counter
+	filtered                                                             *prometheus.CounterVec // by reasons that few tasks have
 	rotations, abandoned                                                 *prometheus.CounterVec
 	ackSeconds                                                           prometheus.Observer
 }
@@ -71,7 +75,8 @@ func (m *Metrics) task(name string) taskMetrics {
 		masked:    m.masked.WithLabelValues(name), filteredInclude: m.filtered.WithLabelValues(name, string(shape.Include)),
 		filteredExclude: m.filtered.WithLabelValues(name, string(shape.Exclude)), filteredEmpty: m.filtered.WithLabelValues(name, string(shape.Empty)),
 		undecodable: m.undecodable.WithLabelValues(name),
-		foreign:     m.containers.WithLabelValues(name, "foreign"), split: m.containers.WithLabelValues(name, "split"),
+		unparsed:    m.unparsed.WithLabelValues(name), filtered: m.filtered.MustCurryWith(prometheus.Labels{"task": name}),
+		foreign: m.containers.WithLabelValues(name, "foreign"), split: m.containers.WithLabelValues(name, "split"),
 		unfinished: m.containers.WithLabelValues(name, "unfinished"),
 		ackSeconds: m.ackSeconds.WithLabelValues(name),
 	}
@@ -90,6 +95,19 @@ func (m *taskMetrics) shaped(c shape.Counts) {
 			n.counter.Add(float64(n.n))
 		}
 	}
+}
+
+// dressed counts what fields, chance and rate left out.
+func (m *taskMetrics) dressed(c envelope.Counts) {
+	for _, n := range []struct {
+		reason string
+		n      int
+	}{{envelope.LeftWhere, c.Where}, {envelope.LeftSample, c.Sample}, {envelope.LeftRate, c.Rate}} {
+		if n.n > 0 {
+			m.filtered.WithLabelValues(n.reason).Add(float64(n.n))
+		}
+	}
+	m.unparsed.Add(float64(c.Unparsed))
 }
 
 // unwrapped counts what became of the lines of containers.

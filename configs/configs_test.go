@@ -86,7 +86,7 @@ func TestAgentYAMLNamesExactlyTheVariablesThatTheAgentReads(t *testing.T) {
 func TestEveryTaskIsValid(t *testing.T) {
 	files, err := filepath.Glob("tasks/*.yaml")
 	require.NoError(t, err)
-	require.Len(t, files, 16)
+	require.Len(t, files, 18)
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		require.NoError(t, err)

@@ -170,6 +170,7 @@ func (d Definition) zeroes() []Problem {
 		{"rotate_wait", d.Task.RotateWait == 0},
 		{"poll_interval", d.Task.PollInterval == 0},
 		{"max_line_bytes", d.Task.MaxLineBytes == 0},
+		{"filter.rate_limit.burst", d.Task.Filter != nil && d.Task.Filter.RateLimit != nil && d.Task.Filter.RateLimit.Burst == 0},
 		{"max_topics", d.Task.MaxTopics == 0},
 		{"rollout.pause", d.Task.Rollout != nil && d.Task.Rollout.Pause == 0},
 		{"rollout.timeout", d.Task.Rollout != nil && d.Task.Rollout.Timeout == 0},

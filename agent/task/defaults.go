@@ -61,6 +61,12 @@ func comparableForm(t Task) Task {
 	if t.Value == ValueJSON && len(t.ValueFields) == 0 {
 		t.ValueFields = DefaultValueFields()
 	}
+	if t.Filter != nil && t.Filter.RateLimit != nil {
+		f, r := *t.Filter, *t.Filter.RateLimit
+		setDefault(&r.WhenOver, WaitWhenOver)
+		r.Burst = r.Saved()
+		f.RateLimit, t.Filter = &r, &f
+	}
 	if t.MaxTopics == DefaultMaxTopics {
 		t.MaxTopics = 0
 	}
@@ -114,7 +120,7 @@ func (Value) Values() []string { return []string{string(ValueRaw), string(ValueJ
 
 // Values lists what timestamp can be.
 func (Timestamp) Values() []string {
-	return []string{string(TimestampContainer), string(TimestampRead)}
+	return []string{string(TimestampContainer), string(TimestampRead), string(TimestampParsed)}
 }
 
 // Values lists what partitioner can be.

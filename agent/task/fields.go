@@ -4,13 +4,16 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"logferry/internal/dissect"
 )
 
 // Fields says how the fields of a record's text are found, which templates name
-// as {{.fields.NAME}}. One of the two is set.
+// as {{.fields.NAME}}. One of the three is set.
 type Fields struct {
 	Format  FieldFormat `yaml:"format,omitempty" json:"format,omitempty"`
 	Pattern string      `yaml:"pattern,omitempty" json:"pattern,omitempty"` // RE2; its named groups are the fields
+	Dissect string      `yaml:"dissect,omitempty" json:"dissect,omitempty"` // what stands between the fields: see package dissect
 }
 
 // FieldFormat is what fields are taken from.
@@ -35,8 +38,14 @@ func (c *checker) fields(t Task) {
 		return
 	}
 	switch {
-	case (f.Format == "") == (f.Pattern == ""):
-		c.add("fields", "must hold exactly one of format and pattern")
+	case ways(f) != 1:
+		c.add("fields", "must hold exactly one of format, pattern and dissect")
+	case f.Dissect != "":
+		if len(f.Dissect) > maxPatternBytes {
+			c.add("fields.dissect", "is %d bytes long, the limit is %d", len(f.Dissect), maxPatternBytes)
+		} else if _, err := dissect.Compile(f.Dissect); err != nil {
+			c.add("fields.dissect", "%s", err)
+		}
 	case f.Format != "" && !slices.Contains(f.Format.Values(), string(f.Format)):
 		c.add("fields.format", "cannot be %q; use one of %s", f.Format, strings.Join(f.Format.Values(), ", "))
 	case f.Pattern != "":
@@ -52,9 +61,12 @@ func (c *checker) fields(t Task) {
 			}
 		}
 	}
+	for _, name := range namedFields(t) {
+		used["fields."+name] = true
+	}
 	switch {
 	case len(used) == 0:
-		c.add("fields", "is not used; name a field in key or headers, such as {{.fields.user}}, or remove fields")
+		c.add("fields", "is not used; name a field in key, headers, topic, filter or parse_time, such as {{.fields.user}}, or remove fields")
 	case len(used) > maxFields:
 		c.add("fields", "%d fields are named, the limit is %d", len(used), maxFields)
 	}
@@ -63,16 +75,48 @@ func (c *checker) fields(t Task) {
 // templates lists the texts of a task that can name fields.
 func templates(t Task) []string {
 	list := []string{string(t.Key), t.Topic}
+	if t.Filter != nil && t.Filter.Sample != nil {
+		list = append(list, t.Filter.Sample.By)
+	}
 	for _, text := range t.Headers {
 		list = append(list, text)
 	}
 	return list
 }
 
+// namedFields lists the fields that a task names without a template.
+func namedFields(t Task) (names []string) {
+	if t.Filter != nil {
+		for _, w := range t.Filter.Where {
+			names = append(names, w.Field)
+		}
+	}
+	if t.ParseTime != nil {
+		names = append(names, t.ParseTime.Field)
+	}
+	return names
+}
+
+// ways counts how fields are said to be found.
+func ways(f *Fields) (n int) {
+	for _, text := range []string{string(f.Format), f.Pattern, f.Dissect} {
+		if text != "" {
+			n++
+		}
+	}
+	return n
+}
+
 // field checks a name in {{.fields.NAME}}.
 func (c *checker) field(key, name string, f *Fields) {
 	if f == nil {
-		c.add(key, "names fields.%s, and nothing says how fields are found; write fields: {format: json}, {format: logfmt} or {pattern: RE2}", name)
+		c.add(key, "names fields.%s, and nothing says how fields are found; write fields: {format: json}, {format: logfmt}, {dissect: PATTERN} or {pattern: RE2}", name)
+		return
+	}
+	if f.Dissect != "" {
+		if p, err := dissect.Compile(f.Dissect); err == nil && !slices.Contains(p.Names(), name) {
+			c.add(key, "%q is no field of fields.dissect; %s", name, didYouMean(name, p.Names()))
+		}
 		return
 	}
 	re, err := regexp.Compile(f.Pattern)

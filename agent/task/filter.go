@@ -17,6 +17,10 @@ type Filter struct {
 	Exclude   []string `yaml:"exclude,omitempty" json:"exclude,omitempty"`       // of these, none that matches one of them
 	DropEmpty bool     `yaml:"drop_empty,omitempty" json:"drop_empty,omitempty"` // none of white space alone
 	Mask      []Mask   `yaml:"mask,omitempty" json:"mask,omitempty"`             // applied in their order to what is left
+
+	Where     []Where    `yaml:"where,omitempty" json:"where,omitempty"`           // of these, only records of which all hold
+	Sample    *Sample    `yaml:"sample,omitempty" json:"sample,omitempty"`         // of these, a share
+	RateLimit *RateLimit `yaml:"rate_limit,omitempty" json:"rate_limit,omitempty"` // of these, so many in a time
 }
 
 // Mask replaces every match of a pattern.
@@ -33,13 +37,16 @@ const (
 	maxReferences   = 8
 )
 
-func (c *checker) filter(f *Filter) {
+func (c *checker) filter(f *Filter, fields *Fields) {
 	if f == nil {
 		return
 	}
-	if len(f.Include)+len(f.Exclude)+len(f.Mask) == 0 && !f.DropEmpty {
-		c.add("filter", "says nothing; write at least one of include, exclude, drop_empty: true and mask, or take it out")
+	if len(f.Include)+len(f.Exclude)+len(f.Mask)+len(f.Where) == 0 && !f.DropEmpty && f.Sample == nil && f.RateLimit == nil {
+		c.add("filter", "says nothing; write at least one of include, exclude, drop_empty: true, mask, where, sample and rate_limit, or take it out")
 	}
+	c.where(f.Where, fields)
+	c.sample(f.Sample, fields)
+	c.rateLimit(f.RateLimit)
 	c.patterns("filter.include", f.Include)
 	c.patterns("filter.exclude", f.Exclude)
 	if len(f.Mask) > maxPatterns {

@@ -25,7 +25,7 @@ func TestAFilterIsDecoded(t *testing.T) {
 
 func TestAFilterThatCannotBeMeantIsRefusedWithItsLineAndARemedy(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"  drop_empty: false\n", `f:3: filter: says nothing; write at least one of include, exclude, drop_empty: true and mask, or take it out`},
+		{"  drop_empty: false\n", `f:3: filter: says nothing; write at least one of include, exclude, drop_empty: true, mask, where, sample and rate_limit, or take it out`},
 		{"  include: [a, '(b']\n", "f:4: filter.include[1]: \"(b\" is not a valid pattern: missing closing ) in \"(b\"; close it, or escape it with \\"},
 		{"  exclude:\n    - a\n    - '[b'\n", "f:6: filter.exclude[1]: \"[b\" is not a valid pattern: missing closing ] in \"[b\"; close it, or escape it with \\"},
 		{"  exclude: ['(?!a)']\n", "f:4: filter.exclude[0]: \"(?!a)\" is not a valid pattern: \"(?!\" is unknown to RE2, which has no look-around; use include and exclude together, or a group"},

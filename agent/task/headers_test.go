@@ -39,7 +39,7 @@ func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
 	}
 	for _, c := range []struct{ text, want string }{
 		{"value: jsn\n", `f:3: value cannot be "jsn"; did you mean "json"?`},
-		{"timestamp: now\n", `f:3: timestamp cannot be "now"; use one of container, read`},
+		{"timestamp: now\n", `f:3: timestamp cannot be "now"; use one of container, read, parsed`},
 		{"value_fields: [message]\n", `f:3: value_fields: is used with value: json only; set that or remove value_fields`},
 		{"value: json\nvalue_fields: [message, ofset]\n", `f:4: value_fields: "ofset" is unknown; did you mean offset?`},
 		{"value: json\nvalue_fields: [message, offset, offset]\n", `f:4: value_fields: "offset" is there twice; remove one`},
@@ -69,15 +69,15 @@ func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
 		{"headers:\n  a: " + strings.Repeat("x", 2000) + "\n", `f:4: headers.a: is 2000 bytes long, the limit is 1024`},
 		{"key: hots\n", `f:3: key: cannot be "hots"; did you mean host, or a template such as {{.kubernetes.pod}}`},
 		{"key: '{{.kubernetes.pd}}'\n", `f:3: key: "kubernetes.pd" is unknown; did you mean kubernetes.pod?`},
-		{"key: '{{.fields.user}}'\n", `f:3: key: names fields.user, and nothing says how fields are found; write fields: {format: json}, {format: logfmt} or {pattern: RE2}`},
+		{"key: '{{.fields.user}}'\n", `f:3: key: names fields.user, and nothing says how fields are found; write fields: {format: json}, {format: logfmt}, {dissect: PATTERN} or {pattern: RE2}`},
 		{"key: '{{.fields.user}}'\nfields: {format: jsn}\n", `f:4: fields.format cannot be "jsn"; did you mean "json"?`},
 		{"key: '{{.fields.user}}'\nfields: {pattern: '('}\n", "f:4: fields.pattern: \"(\" is not a valid pattern: missing closing ) in \"(\"; close it, or escape it with \\"},
 		{"key: '{{.fields.user}}'\nfields: {pattern: '(a)'}\n", `f:4: fields.pattern: "(a)" has no named group; write (?P<name>...) around what a field is`},
 		{"key: '{{.fields.usr}}'\nfields: {pattern: '(?P<user>a)(b)'}\n", `f:3: key: "usr" is no group of fields.pattern; did you mean user?`},
-		{"key: '{{.fields.a}}'\nfields: {pattern: '(?P<a>a)', format: json}\n", `f:4: fields: must hold exactly one of format and pattern`},
+		{"key: '{{.fields.a}}'\nfields: {pattern: '(?P<a>a)', format: json}\n", `f:4: fields: must hold exactly one of format, pattern and dissect`},
 		{"key: '{{.fields.a..b}}'\nfields: {format: json}\n", `f:3: key: "fields.a..b" is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
-		{"fields: {format: json}\n", `f:3: fields: is not used; name a field in key or headers, such as {{.fields.user}}, or remove fields`},
-		{"fields: {take: json}\n", `f:3: unknown key "take" in fields; the keys here are format, pattern`},
+		{"fields: {format: json}\n", `f:3: fields: is not used; name a field in key, headers, topic, filter or parse_time, such as {{.fields.user}}, or remove fields`},
+		{"fields: {take: json}\n", `f:3: unknown key "take" in fields; the keys here are format, pattern, dissect`},
 		{many, `f:3: headers: has 33 entries, the limit is 32`},
 	} {
 		t.Run(c.text, func(t *testing.T) {

@@ -56,6 +56,7 @@ type Task struct {
 	ValueFields []string          `yaml:"value_fields,omitempty" json:"value_fields,omitempty"` // with value: json; none: DefaultValueFields
 	Headers     map[string]string `yaml:"headers,omitempty" json:"headers,omitempty"`           // templates by name; nil: what records have by themselves
 	Timestamp   Timestamp         `yaml:"timestamp,omitempty" json:"timestamp,omitempty"`
+	ParseTime   *ParseTime        `yaml:"parse_time,omitempty" json:"parse_time,omitempty"` // with timestamp: parsed
 
 	Fields      *Fields     `yaml:"fields,omitempty" json:"fields,omitempty"` // nil: none are taken out of the text
 	Key         Key         `yaml:"key,omitempty" json:"key,omitempty"`
@@ -114,6 +115,7 @@ type Timestamp string
 const (
 	TimestampContainer Timestamp = "container" // the runtime's of a container's line, and when any other was read (default)
 	TimestampRead      Timestamp = "read"      // when it was read
+	TimestampParsed    Timestamp = "parsed"    // what ParseTime reads of its text; otherwise that of container
 )
 
 // Key says which key a record gets: one of the words below, or a template.

@@ -33,7 +33,7 @@ func TestATopicThatIsNotConfinedIsRefusedWithItsLineAndARemedy(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"topic: 'app_{{.fields.app}}'\nfields: {format: json}\ntopic_fallback: other\n", `f:1: topics_allowed: is missing; what stands in a log must not name any topic: list globs of those that it may, such as [app_*]`},
 		{"topic: 'app_{{.fields.app}}'\nfields: {format: json}\ntopics_allowed: [app_*]\n", `f:1: topic_fallback: is missing; name the topic for records of which the template makes no topic that topics_allowed allows`},
-		{"topic: 'app_{{.fields.app}}'\n" + ok, `f:2: topic: names fields.app, and nothing says how fields are found; write fields: {format: json}, {format: logfmt} or {pattern: RE2}`},
+		{"topic: 'app_{{.fields.app}}'\n" + ok, `f:2: topic: names fields.app, and nothing says how fields are found; write fields: {format: json}, {format: logfmt}, {dissect: PATTERN} or {pattern: RE2}`},
 		{"topic: 'app_{{.hots}}'\n" + ok, `f:2: topic: "hots" is unknown; did you mean host?`},
 		{"topic: 'app_{{.offset}}'\n" + ok, `f:2: topic: {{.offset}} differs from file to file or from record to record, and cannot be part of a topic; use stream, host, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, labels.NAME or fields.NAME`},
 		{"topic: 'app {{.host}}'\n" + ok, `f:2: topic: "app {{.host}}" can make no valid topic name; beside {{ }} use the letters a-z A-Z 0-9 . _ -`},

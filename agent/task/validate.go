@@ -82,11 +82,12 @@ func (t Task) problems() Problems {
 	}
 	c.encoding(t)
 	c.multiline(t)
-	c.filter(t.Filter)
+	c.filter(t.Filter, t.Fields)
 	c.valueFields(t)
 	c.fields(t)
 	c.headers(t)
 	c.key(t)
+	c.parseTime(t)
 	c.partition(t)
 	if ct := t.CreateTopic; ct != nil {
 		if ct.Partitions < 0 {

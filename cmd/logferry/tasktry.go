@@ -147,6 +147,7 @@ func (a *app) tryText(r agent.Trial) error {
 	default:
 		fmt.Fprintf(&b, "offset %d: left out, %s\n", r.Offset, map[string]string{
 			"include": "it matches no include pattern", "empty": "it is empty", "long": "it is longer than max_line_bytes",
+			"where": "a field is not as filter.where wants it", "sample": "filter.sample does not choose it",
 		}[r.LeftOut])
 	}
 	if r.Key != "" {

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"logferry/collector/frame"
+	"logferry/collector/rate"
 	"logferry/internal/record"
+	"logferry/internal/timestamp"
 )
 
 // Config says what records are to carry.
@@ -28,6 +30,14 @@ type Config struct {
 	Key          string // a template; empty: records have no key of their own
 	FieldFormat  string // how {{.fields.NAME}} is found in the text: JSONFields or Logfmt
 	FieldPattern string // or by the groups of a pattern (RE2)
+	FieldDissect string // or by the text between them: see package dissect
+
+	Where     []Where       // records that do not have such fields are left out
+	Share     float64       // of these, so many are sent, chosen by SampleBy or else by their text and place; 0: all
+	SampleBy  string        // a template: records of which it makes the same are all sent, or none
+	RateLimit *rate.Limiter // of these, those that it does not let pass are left out; nil: none
+	TimeField string        // a field of the text that is the timestamp; empty: none
+	Times     *timestamp.Reader
 }
 
 // Envelope is a Config made ready. It may be used from several goroutines.
@@ -37,6 +47,9 @@ type Envelope struct {
 	topic   []part
 	key     []part
 	extract *extractor // nil: no field of the text is asked for
+	where   []condition
+	by      []part
+	stamped int // the field that is the timestamp; -1: none
 }
 
 type header struct {
@@ -46,10 +59,10 @@ type header struct {
 
 // New makes cfg ready. It returns nil for one that leaves everything as it is.
 func New(cfg Config) (*Envelope, error) {
-	if cfg.Headers == nil && cfg.JSON == nil && !cfg.ReadTime && cfg.Key == "" && cfg.Topic == "" {
+	if cfg.Headers == nil && cfg.JSON == nil && !cfg.ReadTime && cfg.Key == "" && cfg.Topic == "" && !cfg.sifts() && cfg.TimeField == "" {
 		return nil, nil
 	}
-	e := &Envelope{cfg: cfg}
+	e := &Envelope{cfg: cfg, stamped: -1}
 	var err error
 	if e.key, err = parse(cfg.Key); err != nil {
 		return nil, fmt.Errorf("key: %w", err)
@@ -57,7 +70,10 @@ func New(cfg Config) (*Envelope, error) {
 	if e.topic, err = parse(cfg.Topic); err != nil {
 		return nil, fmt.Errorf("topic: %w", err)
 	}
-	names := fieldsOf(fieldsOf(nil, e.key), e.topic)
+	if e.by, err = parse(cfg.SampleBy); err != nil {
+		return nil, fmt.Errorf("sample: %w", err)
+	}
+	names := fieldsOf(fieldsOf(fieldsOf(nil, e.key), e.topic), e.by)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
 		parts, err := parse(cfg.Headers[name])
 		if err != nil {
@@ -66,20 +82,35 @@ func New(cfg Config) (*Envelope, error) {
 		e.headers = append(e.headers, header{name: name, parts: parts})
 		names = fieldsOf(names, parts)
 	}
+	for _, w := range cfg.Where {
+		names = addName(names, w.Field)
+	}
+	if cfg.TimeField != "" {
+		names = addName(names, cfg.TimeField)
+		e.stamped = slices.Index(names, cfg.TimeField)
+	}
 	if e.extract, err = newExtractor(cfg, names); err != nil {
 		return nil, err
 	}
-	return e, nil
+	e.where, err = conditions(cfg.Where, names)
+	return e, err
 }
 
 // fieldsOf adds the fields of the text that a template asks for.
 func fieldsOf(names []string, parts []part) []string {
 	for _, p := range parts {
-		if name, ok := strings.CutPrefix(p.field, fieldPrefix); ok && !slices.Contains(names, name) {
-			names = append(names, name)
+		if name, ok := strings.CutPrefix(p.field, fieldPrefix); ok {
+			names = addName(names, name)
 		}
 	}
 	return names
+}
+
+func addName(names []string, name string) []string {
+	if slices.Contains(names, name) {
+		return names
+	}
+	return append(names, name)
 }
 
 // Form is what the records of one file carry. It is used by one goroutine at a
@@ -87,6 +118,8 @@ func fieldsOf(names []string, parts []part) []string {
 type Form struct {
 	json, relabel, readTime bool
 
+	sieve   *sieve // nil: nothing is left out
+	clock   *clock // nil: times are those that records have, or that of the read
 	extract *extractor
 	values  values
 	kinds   [3]kind // by record.Stream
@@ -101,6 +134,7 @@ type kind struct {
 	own     []ownHeader // headers that differ from record to record, in the order of their places
 	key     filling
 	topic   filling
+	by      filling // what records are chosen by
 	value   []op
 	size    int // of a value without its text, about
 }
@@ -128,6 +162,12 @@ func (e *Envelope) For(src *record.Source) *Form {
 	f := &Form{json: e.cfg.JSON != nil, relabel: e.cfg.Headers != nil || e.cfg.Key != "" || e.cfg.Topic != "", readTime: e.cfg.ReadTime, extract: e.extract}
 	of := origin{src: src, labels: e.cfg.Labels, extract: e.extract}
 	of.kube, of.isKube = KubernetesOf(src.Path)
+	if e.cfg.sifts() {
+		f.sieve = e.newSieve(src)
+	}
+	if e.stamped >= 0 {
+		f.clock = &clock{times: e.cfg.Times, field: e.stamped}
+	}
 	for s := range f.kinds {
 		k := &f.kinds[s]
 		of.stream = record.Stream(s).String()
@@ -135,25 +175,41 @@ func (e *Envelope) For(src *record.Source) *Form {
 			k.headers = []record.Header{{Key: record.HeaderStream, Value: []byte(of.stream)}}
 		}
 		k.addHeaders(e.headers, of)
-		k.key, k.topic = of.filling(e.key), of.filling(e.topic)
+		k.key, k.topic, k.by = of.filling(e.key), of.filling(e.topic), of.filling(e.by)
 		k.addValue(e.cfg.JSON, of)
-		if len(k.own) == 0 && k.key.ops == nil && k.topic.ops == nil {
+		if len(k.own) == 0 && k.key.ops == nil && k.topic.ops == nil && f.clock == nil {
 			k.extra = &record.Extra{Headers: k.headers, Key: k.key.same, Topic: k.topic.same}
 		}
 	}
 	return f
 }
 
-// Apply gives records, which were read at this time, what they are to carry.
-// Values and Extras that it makes stand in space.
-func (f *Form) Apply(recs []record.Record, read time.Time, space *frame.Space) {
-	if f.json {
+// Why records are left out, as metrics name it.
+const (
+	LeftWhere  = "where"  // a field is not as it must be
+	LeftSample = "sample" // it was not chosen
+	LeftRate   = "rate"   // there were too many
+)
+
+// Counts says what one call did.
+type Counts struct {
+	Where, Sample, Rate int // left out: lacked a field, not chosen, too many
+	Unparsed            int // records whose timestamp could not be read
+}
+
+// Apply gives records, which were read at this time, what they are to carry,
+// and leaves out those that are not to be sent, in the array of recs. Values and
+// Extras that it makes stand in space.
+func (f *Form) Apply(recs []record.Record, read time.Time, space *frame.Space) ([]record.Record, Counts) {
+	if f.json && f.sieve == nil {
 		total := 0
 		for i := range recs {
 			total += f.room(&recs[i])
 		}
 		space.Open(total) // for all of them
 	}
+	var counts Counts
+	kept := 0
 	for i := range recs {
 		r := &recs[i]
 		s, at := record.NoStream, read
@@ -166,16 +222,35 @@ func (f *Form) Apply(recs []record.Record, read time.Time, space *frame.Space) {
 		if f.extract != nil {
 			f.extract.take(r.Value, &f.values)
 		}
-		if f.relabel {
-			f.label(k, r, at, space)
+		if f.sieve != nil {
+			if !f.passes(k, r, at, &counts) {
+				continue
+			}
+			recs[kept] = *r
+			r = &recs[kept]
 		}
-		if f.json {
-			value, _ := f.fill(space.Open(f.room(r)), k.value, r, at)
-			r.Value = space.Close(value)
-		}
-		if f.readTime && r.Extra != nil && r.Extra != k.extra {
-			r.Extra.Time = time.Time{}
-		}
+		kept++
+		f.give(k, r, at, read, space, &counts)
+	}
+	clear(recs[kept:])
+	return recs[:kept], counts
+}
+
+// give makes a record carry what it is to; at is its time as the runtime or
+// else the read has it.
+func (f *Form) give(k *kind, r *record.Record, at, read time.Time, space *frame.Space, counts *Counts) {
+	if f.relabel {
+		f.label(k, r, at, space)
+	}
+	if f.clock != nil {
+		f.clock.stamp(r, f.values.list, read, space, counts)
+	}
+	if f.json {
+		value, _ := f.fill(space.Open(f.room(r)), k.value, r, at)
+		r.Value = space.Close(value)
+	}
+	if f.readTime && r.Extra != nil && r.Extra != k.extra {
+		r.Extra.Time = time.Time{}
 	}
 }
 

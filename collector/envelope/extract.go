@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"logferry/internal/dissect"
 )
 
 // The formats of texts that fields are taken from.
@@ -26,7 +28,8 @@ type extractor struct {
 	paths   [][]string // the same, by object
 	format  string
 	pattern *regexp.Regexp
-	groups  []int // of pattern, by name; -1: it has none
+	dissect *dissect.Pattern
+	groups  []int // of pattern or dissect, by name; -1: it has none
 }
 
 // newExtractor is nil when nobody asks for a field.
@@ -48,6 +51,15 @@ func newExtractor(cfg Config, names []string) (*extractor, error) {
 		for _, name := range names {
 			x.groups = append(x.groups, re.SubexpIndex(name))
 		}
+	case cfg.FieldDissect != "":
+		p, err := dissect.Compile(cfg.FieldDissect)
+		if err != nil {
+			return nil, fmt.Errorf("fields: %w", err)
+		}
+		x.dissect = p
+		for _, name := range names {
+			x.groups = append(x.groups, slices.Index(p.Names(), name))
+		}
 	case cfg.FieldFormat != JSONFields && cfg.FieldFormat != Logfmt:
 		return nil, fmt.Errorf("fields.%s is asked for, and nothing says how fields are found", names[0])
 	}
@@ -60,7 +72,8 @@ func (x *extractor) find(name string) int { return slices.Index(x.names, name) }
 // values is what one text holds of the fields, by number; nil: it does not have it.
 type values struct {
 	list    [][]byte
-	scratch []byte // unescaped
+	scratch []byte   // unescaped
+	found   [][]byte // by dissect
 }
 
 // take finds the fields of a text. They are good until the next call, or until
@@ -79,6 +92,8 @@ func (x *extractor) take(text []byte, v *values) {
 				v.list[i] = text[at[2*g]:at[2*g+1]]
 			}
 		}
+	case x.dissect != nil:
+		x.dissected(text, v)
 	case x.format == Logfmt:
 		x.logfmt(text, v)
 	default:
@@ -96,6 +111,19 @@ func (x *extractor) take(text []byte, v *values) {
 				n--
 			}
 			v.list[i] = value[:n]
+		}
+	}
+}
+
+// dissected takes what stands between the texts of a pattern.
+func (x *extractor) dissected(text []byte, v *values) {
+	var ok bool
+	if v.found, ok = x.dissect.Find(v.found[:0], text); !ok {
+		return
+	}
+	for i, g := range x.groups {
+		if g >= 0 {
+			v.list[i] = v.found[g]
 		}
 	}
 }

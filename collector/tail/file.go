@@ -62,6 +62,9 @@ type Deps struct {
 	Store    *checkpoint.Store
 	Log      *slog.Logger
 
+	MostRecords int // of a batch, 0: as many as fit
+	MostBytes   int // read at once, about; 0: as many as fit
+
 	RecordOverhead int                               // bytes that the sink holds for each record beside its value
 	Links          Links                             // which links may lead to a file
 	Allow          func(path, resolved string) error // refuses files outside of what the task may read, by the path that was opened and the one that it leads to; nil allows all
@@ -69,6 +72,7 @@ type Deps struct {
 	Acked          func(b *record.Batch)             // told of each batch that was resolved
 	Long           func(cut, dropped int)            // told of lines longer than the bound
 	Shaped         func(c shape.Counts)              // told of what Shape did
+	Dressed        func(c envelope.Counts)           // told of what Envelope left out or could not read
 	Unwrapped      func(c frame.Counts)              // told of what became of wrapped lines
 	Ending         <-chan struct{}                   // ends the search through a compressed file
 }

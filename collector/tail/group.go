@@ -16,15 +16,15 @@ import (
 // before it by a rest.
 func (f *File) cut(lines frame.Lines, dst []record.Record, block []byte, at int64, space *frame.Space) (recs []record.Record, used int, counts frame.Counts) {
 	if f.deps.Groups == nil && f.wrapped == nil {
-		return lines.Append(dst, block, at, maxRecords)
+		return lines.Append(dst, block, at, f.mostRecords())
 	}
 	var open bool
 	end := at + int64(len(block))
 	final := f.ending && end == f.scan // what has come in between may belong to it
 	if f.wrapped != nil {
-		recs, used, open, counts = lines.AppendContainers(f.wrapped, dst, block, at, maxRecords, final, latestStamp(), space)
+		recs, used, open, counts = lines.AppendContainers(f.wrapped, dst, block, at, f.mostRecords(), final, latestStamp(), space)
 	} else {
-		recs, used, open, counts = lines.AppendGroups(f.deps.Groups, dst, block, at, maxRecords, final)
+		recs, used, open, counts = lines.AppendGroups(f.deps.Groups, dst, block, at, f.mostRecords(), final)
 	}
 	if open && (!f.grouping || used > 0 || end > f.scan) {
 		f.grown = time.Now()

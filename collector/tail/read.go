@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"logferry/collector/envelope"
 	"logferry/collector/frame"
 	"logferry/collector/shape"
 	"logferry/internal/record"
@@ -73,6 +74,9 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 		want = min(want, BlockBytes)
 	}
 	want = min(classSize(want), max(BlockBytes, classSize(f.mostNeeded()+guardBytes)))
+	if most := f.deps.MostBytes; most > 0 && f.scan == f.off { // a line that is longer is read again, in a larger block
+		want = min(want, classSize(max(most, leastBlock)+guard))
+	}
 	if err := f.deps.Budget.Acquire(ctx, want); err != nil {
 		return nil, false, err
 	}
@@ -115,12 +119,23 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 	start := f.off
 	f.off += int64(used)
 	f.guard = append(f.guard[:0], blk.data[max(0, guard+used-guardBytes):guard+used]...)
-	if len(recs) < maxRecords {
+	if len(recs) < f.mostRecords() {
 		f.scan = start + int64(n)
 	} else {
 		f.scan, f.full = f.off, true
 	}
 	return f.emit(blk, start, want), false, nil
+}
+
+// leastBlock is the smallest block that a bound of what is read at once makes.
+const leastBlock = 4 << 10
+
+// mostRecords bounds the records of the next batch.
+func (f *File) mostRecords() int {
+	if most := f.deps.MostRecords; most > 0 && f.rest == nil { // what waited in the file before is read as a whole
+		return min(most, maxRecords)
+	}
+	return maxRecords
 }
 
 // mostNeeded is how much of the file must be seen at once, in bytes.
@@ -292,10 +307,15 @@ func (f *File) shape(blk *block, unit frame.Unit) {
 	f.deps.Shaped(counts)
 }
 
-// dress gives records what they are to carry.
+// dress gives records what they are to carry, and leaves out those that the
+// task does not want.
 func (f *File) dress(blk *block, read time.Time) {
-	if f.form != nil {
-		f.form.Apply(blk.Records, read, &blk.space)
+	if f.form == nil {
+		return
+	}
+	var counts envelope.Counts
+	if blk.Records, counts = f.form.Apply(blk.Records, read, &blk.space); counts != (envelope.Counts{}) {
+		f.deps.Dressed(counts)
 	}
 }
 
