@@ -97,20 +97,27 @@ func containerLogs(t *testing.T, each func(t *testing.T, d *desk, data string, w
 	t.Helper()
 	files, err := filepath.Glob("testdata/containers/*.log")
 	require.NoError(t, err)
-	require.Len(t, files, 11)
+	require.Len(t, files, 17)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".log"), func(t *testing.T) {
 			data, err := os.ReadFile(file)
 			require.NoError(t, err)
+			desk := func() *desk {
+				d := containerDesk(t, 1<<20, strings.Contains(file, "grouped"))
+				if language, _, ok := strings.Cut(filepath.Base(file), "-"); ok && frame.Preset(language) != nil {
+					d.Wrapped("").Groups.Continue = frame.Preset(language)
+				}
+				return d
+			}
 			golden := strings.TrimSuffix(file, ".log") + ".want"
 			if *update {
-				f := containerDesk(t, 1<<20, strings.Contains(file, "grouped")).open(t, file)
+				f := desk().open(t, file)
 				got := append(describeAll(t, f), describeRest(t, f)...)
 				require.NoError(t, os.WriteFile(golden, []byte(strings.Join(got, "\n")+"\n"), 0o600))
 			}
 			want, err := os.ReadFile(golden)
 			require.NoError(t, err)
-			each(t, containerDesk(t, 1<<20, strings.Contains(file, "grouped")), string(data), strings.Split(strings.TrimSuffix(string(want), "\n"), "\n"))
+			each(t, desk(), string(data), strings.Split(strings.TrimSuffix(string(want), "\n"), "\n"))
 		})
 	}
 }
@@ -132,9 +139,29 @@ func TestAContainerLogThatIsWrittenByteByByteYieldsTheSameRecords(t *testing.T) 
 	})
 }
 
+func TestATraceIsTheSameRecordsInAContainersLog(t *testing.T) {
+	for language, format := range map[string]string{"java": "cri", "go": "cri", "dotnet": "cri", "python": "docker", "node": "docker", "ruby": "docker"} {
+		want, err := os.ReadFile("testdata/traces/" + language + ".want")
+		require.NoError(t, err)
+		data, err := os.ReadFile("testdata/containers/" + language + "-" + format + ".grouped.want")
+		require.NoError(t, err)
+		var got []string
+		for _, line := range strings.Split(strings.TrimSuffix(string(data), "\n"), "\n") {
+			if !strings.Contains(line, " stdout ") {
+				continue
+			}
+			value, err := strconv.Unquote(line[strings.Index(line, `"`):])
+			require.NoError(t, err)
+			got = append(got, value)
+		}
+		require.Equal(t, strings.Split(strings.TrimSuffix(string(want), "\n"), "\n=====\n"), got, language)
+	}
+}
+
 func TestAContainerLogIsReadOnAfterARestartAtAnyByte(t *testing.T) {
 	containerLogs(t, func(t *testing.T, d *desk, data string, want []string) {
 		d.restartAtAnyByte(t, data, want, describeAll, describeRest)
+		d.tornAtAnyByte(t, data, want, describeAll, describeRest)
 	})
 }
 

@@ -84,23 +84,9 @@ func TestAnEncodedFileThatIsWrittenByteByByteYieldsTheSameRecords(t *testing.T) 
 func TestAnEncodedFileIsReadOnAfterARestartAtAnyByte(t *testing.T) {
 	corpus(t, func(t *testing.T, encoding string, data []byte, want []string) {
 		d := newCharsetDesk(t, encoding, 1<<20, shape.Config{})
-		p := filepath.Join(t.TempDir(), "a")
-		step := 1
-		if strings.ContainsAny(t.Name(), "123456789") && !strings.Contains(t.Name(), "utf-16.") {
-			step = 7 // one byte is one letter, or there is another file like it
-		}
-		for i := 0; i < len(data); i += step {
-			require.NoError(t, os.WriteFile(p, data[:i], 0o600))
-			f := d.open(t, p)
-			got := readAll(t, f)
-			st := f.Checkpoint()
-			f.Close()
-			write(t, p, string(data[i:]))
-			f = d.open(t, p)
-			require.True(t, f.Resume(st))
-			require.Equal(t, want, append(got, readAll(t, f)...), "stopped after %d bytes", i)
-			f.Close()
-		}
+		none := func(testing.TB, *File) []string { return nil }
+		d.restartAtAnyByte(t, string(data), want, readAll, none)
+		d.tornAtAnyByte(t, string(data), want, readAll, none)
 	})
 }
 

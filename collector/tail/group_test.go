@@ -79,7 +79,24 @@ func TestTracesAreJoinedAcrossARestartAtAnyByte(t *testing.T) {
 	traces(t, func(t *testing.T, g frame.Groups, data string, want []string) {
 		d := groupDesk(t, g)
 		d.restartAtAnyByte(t, data, want, readAll, final)
+		d.tornAtAnyByte(t, data, want, readAll, final)
 	})
+}
+
+// tornAtAnyByte demands the same records of a file that is written in two
+// parts, with a read in between.
+func (d *desk) tornAtAnyByte(t *testing.T, data string, want []string, read, rest func(testing.TB, *File) []string) {
+	t.Helper()
+	p := filepath.Join(t.TempDir(), "a")
+	for i := range len(data) {
+		require.NoError(t, os.WriteFile(p, []byte(data[:i]), 0o600))
+		f := d.open(t, p)
+		got := read(t, f)
+		write(t, p, data[i:])
+		got = append(got, read(t, f)...)
+		require.Equal(t, want, append(got, rest(t, f)...), "torn after %d bytes", i)
+		f.Close()
+	}
 }
 
 // restartAtAnyByte demands the same records of a file whose reader is stopped
@@ -87,7 +104,11 @@ func TestTracesAreJoinedAcrossARestartAtAnyByte(t *testing.T) {
 func (d *desk) restartAtAnyByte(t *testing.T, data string, want []string, read, rest func(testing.TB, *File) []string) {
 	t.Helper()
 	p := filepath.Join(t.TempDir(), "a")
-	for i := 0; i < len(data); i += 3 {
+	step := 1
+	if len(data) > 600 {
+		step = 5
+	}
+	for i := 0; i < len(data); i += step {
 		require.NoError(t, os.WriteFile(p, []byte(data[:i]), 0o600))
 		f := d.open(t, p)
 		got := read(t, f)
