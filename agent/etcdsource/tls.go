@@ -2,71 +2,19 @@ package etcdsource
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
-	"os"
-	"slices"
 	"strings"
 
 	"google.golang.org/grpc/credentials"
+
+	"logferry/internal/tlsfiles"
 )
 
 // TLSConfig says how to speak TLS with etcd: the `tls:` section of agent.yaml.
 // Its files are read anew at each connection, so that renewed certificates
 // are used without a restart.
-type TLSConfig struct {
-	CAFile     string `yaml:"ca_file,omitempty"`     // PEM; whom to trust; empty: the system's authorities
-	CertFile   string `yaml:"cert_file,omitempty"`   // PEM; what to show to etcd; empty: nothing
-	KeyFile    string `yaml:"key_file,omitempty"`    // PEM; belongs to CertFile
-	ServerName string `yaml:"server_name,omitempty"` // name that etcd's certificate must hold; empty: the endpoint's host
-	MinVersion string `yaml:"min_version,omitempty"` // "1.2" (default) or "1.3"
-}
-
-// TLSVersions lists what min_version can be.
-var TLSVersions = []string{"1.2", "1.3"}
-
-// Validate reports what cannot work, without a look at the files. The error is
-// one line, "KEY: what is wrong; what to write instead".
-func (c TLSConfig) Validate() error {
-	switch {
-	case c.CertFile != "" && c.KeyFile == "":
-		return errors.New("key_file: is missing while cert_file is set; set both or none")
-	case c.KeyFile != "" && c.CertFile == "":
-		return errors.New("cert_file: is missing while key_file is set; set both or none")
-	case c.MinVersion != "" && !slices.Contains(TLSVersions, c.MinVersion):
-		return fmt.Errorf("min_version: %q is no version; write %q or %q", c.MinVersion, TLSVersions[0], TLSVersions[1])
-	}
-	return nil
-}
-
-// Load reads the files. Its error begins with the key of the file to mend.
-func (c TLSConfig) Load() (*tls.Config, error) {
-	out := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.MinVersion == "1.3" {
-		out.MinVersion = tls.VersionTLS13
-	}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.ca_file: %w; check its name and mode", err)
-		}
-		out.RootCAs = x509.NewCertPool()
-		if !out.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls.ca_file: %s holds no certificate; it must be in PEM", c.CAFile)
-		}
-	}
-	if c.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.cert_file, tls.key_file: %w; check that %s is in PEM, can be read, and has its key in %s", err, c.CertFile, c.KeyFile)
-		}
-		out.Certificates = []tls.Certificate{pair}
-	}
-	return out, nil
-}
+type TLSConfig = tlsfiles.Config
 
 // fileCredentials makes each connection with the files as they are then.
 type fileCredentials struct{ cfg TLSConfig }
