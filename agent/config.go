@@ -172,12 +172,12 @@ func (c *Config) resolvePaths(dir string) {
 			resolve(&tls.KeyFile)
 		}
 	}
-	if c.Kafka.DeadLetter != nil {
-		resolve(&c.Kafka.DeadLetter.File)
+	for _, path := range c.Kafka.Files() {
+		resolve(path)
 	}
 	for _, cluster := range c.Clusters {
-		if cluster.DeadLetter != nil {
-			resolve(&cluster.DeadLetter.File)
+		for _, path := range cluster.Files() {
+			resolve(path)
 		}
 	}
 }

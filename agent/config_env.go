@@ -9,6 +9,7 @@ import (
 	"logferry/agent/etcdsource"
 	"logferry/agent/task"
 	"logferry/internal/strictyaml"
+	"logferry/sink/kafka"
 )
 
 // envKey is one environment variable that overrides a key of agent.yaml.
@@ -40,6 +41,16 @@ var envKeys = []envKey{
 	{"LOGFERRY_KAFKA_PRODUCER", "kafka.producer", text(func(c *Config) *string { return &c.Kafka.Producer })},
 	{"LOGFERRY_KAFKA_ACKS", "kafka.acks", text(func(c *Config) *string { return &c.Kafka.Acks })},
 	{"LOGFERRY_KAFKA_COMPRESSION", "kafka.compression", text(func(c *Config) *string { return &c.Kafka.Compression })},
+	{"LOGFERRY_KAFKA_TLS_CA_FILE", "kafka.tls.ca_file", text(func(c *Config) *string { return &c.kafkaTLS().CAFile })},
+	{"LOGFERRY_KAFKA_TLS_CERT_FILE", "kafka.tls.cert_file", text(func(c *Config) *string { return &c.kafkaTLS().CertFile })},
+	{"LOGFERRY_KAFKA_TLS_KEY_FILE", "kafka.tls.key_file", text(func(c *Config) *string { return &c.kafkaTLS().KeyFile })},
+	{"LOGFERRY_KAFKA_TLS_SERVER_NAME", "kafka.tls.server_name", text(func(c *Config) *string { return &c.kafkaTLS().ServerName })},
+	{"LOGFERRY_KAFKA_TLS_MIN_VERSION", "kafka.tls.min_version", text(func(c *Config) *string { return &c.kafkaTLS().MinVersion })},
+	{"LOGFERRY_KAFKA_SASL_MECHANISM", "kafka.sasl.mechanism", text(func(c *Config) *string { return &c.kafkaSASL().Mechanism })},
+	{"LOGFERRY_KAFKA_SASL_USERNAME", "kafka.sasl.username", text(func(c *Config) *string { return &c.kafkaSASL().Username })},
+	{"LOGFERRY_KAFKA_SASL_PASSWORD", "kafka.sasl.password", setKafkaPassword},
+	{"LOGFERRY_KAFKA_SASL_PASSWORD_FILE", "kafka.sasl.password_file", setKafkaPasswordFile},
+	{"LOGFERRY_KAFKA_SASL_OAUTH_CLIENT_SECRET", "kafka.sasl.oauth.client_secret", setKafkaClientSecret},
 	{"LOGFERRY_TASKS_FILES", "tasks.files", list(func(c *Config) *[]string { return &c.Tasks.Files })},
 	{"LOGFERRY_ETCD_ENDPOINTS", "tasks.etcd.endpoints", list(func(c *Config) *[]string { return &c.etcd().Endpoints })},
 	{"LOGFERRY_ETCD_PREFIX", "tasks.etcd.prefix", text(func(c *Config) *string { return &c.etcd().Prefix })},
@@ -106,6 +117,20 @@ func (c *Config) etcdTLS() *etcdsource.TLSConfig {
 	return e.TLS
 }
 
+func (c *Config) kafkaTLS() *kafka.TLSConfig {
+	if c.Kafka.TLS == nil {
+		c.Kafka.TLS = &kafka.TLSConfig{}
+	}
+	return c.Kafka.TLS
+}
+
+func (c *Config) kafkaSASL() *kafka.SASL {
+	if c.Kafka.SASL == nil {
+		c.Kafka.SASL = &kafka.SASL{}
+	}
+	return c.Kafka.SASL
+}
+
 func text(field func(*Config) *string) func(*Config, string) error {
 	return func(c *Config, value string) error {
 		*field(c) = value
@@ -155,6 +180,26 @@ func setPassword(c *Config, value string) error {
 
 func setPasswordFile(c *Config, value string) error {
 	c.etcd().Password, c.etcd().PasswordFile = "", value
+	return nil
+}
+
+// setKafkaPassword, setKafkaPasswordFile and setKafkaClientSecret do the same for Kafka.
+func setKafkaPassword(c *Config, value string) error {
+	c.kafkaSASL().Password, c.kafkaSASL().PasswordFile = kafka.Secret(value), ""
+	return nil
+}
+
+func setKafkaPasswordFile(c *Config, value string) error {
+	c.kafkaSASL().Password, c.kafkaSASL().PasswordFile = "", value
+	return nil
+}
+
+func setKafkaClientSecret(c *Config, value string) error {
+	s := c.kafkaSASL()
+	if s.OAuth == nil {
+		s.OAuth = &kafka.OAuth{}
+	}
+	s.OAuth.ClientSecret, s.OAuth.ClientSecretFile = kafka.Secret(value), ""
 	return nil
 }
 

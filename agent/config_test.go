@@ -104,6 +104,49 @@ checkpoint_interval: 500ms
 	require.Equal(t, 500*time.Millisecond, cfg.CheckpointInterval)
 }
 
+func TestConfigReadsHowToReachSecureBrokers(t *testing.T) {
+	path := writeConfig(t, `
+kafka:
+  brokers: [k1:9094]
+  tls: {ca_file: ca.pem, server_name: kafka.internal}
+  sasl: {mechanism: PLAIN, username: u, password: "${KAFKA_PASSWORD}"}
+clusters:
+  idp:
+    brokers: [k2:9094]
+    tls: {}
+    sasl: {mechanism: OAUTHBEARER, oauth: {token_url: "https://idp/token", client_id: c, client_secret_file: secret}}
+  kerberos:
+    brokers: [k3:9094]
+    sasl: {mechanism: GSSAPI, username: u, kerberos: {realm: R, keytab_file: k.keytab}}
+`)
+	dir := filepath.Dir(path)
+	cfg, err := loadComplete(path, env(map[string]string{"KAFKA_PASSWORD": "1234"}))
+	require.NoError(t, err)
+	require.Equal(t, &kafka.TLSConfig{CAFile: filepath.Join(dir, "ca.pem"), ServerName: "kafka.internal"}, cfg.Kafka.TLS)
+	require.Equal(t, &kafka.SASL{Mechanism: "PLAIN", Username: "u", Password: "1234"}, cfg.Kafka.SASL)
+	require.NotNil(t, cfg.Clusters["idp"].TLS)
+	require.Equal(t, filepath.Join(dir, "secret"), cfg.Clusters["idp"].SASL.OAuth.ClientSecretFile)
+	require.Equal(t, 10*time.Second, cfg.Clusters["idp"].SASL.OAuth.Timeout)
+	k := cfg.Clusters["kerberos"].SASL.Kerberos
+	require.Equal(t, []string{filepath.Join(dir, "k.keytab"), "/etc/krb5.conf", "kafka"}, []string{k.KeytabFile, k.ConfigFile, k.ServiceName})
+
+	cfg, err = loadComplete("", env(map[string]string{
+		"LOGFERRY_KAFKA_BROKERS": "a:1", "LOGFERRY_KAFKA_TLS_CA_FILE": "/ca", "LOGFERRY_KAFKA_TLS_CERT_FILE": "/cert", "LOGFERRY_KAFKA_TLS_KEY_FILE": "/key",
+		"LOGFERRY_KAFKA_TLS_SERVER_NAME": "n", "LOGFERRY_KAFKA_TLS_MIN_VERSION": "1.3", "LOGFERRY_KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+		"LOGFERRY_KAFKA_SASL_USERNAME": "v", "LOGFERRY_KAFKA_SASL_PASSWORD_FILE": "/pw",
+	}))
+	require.NoError(t, err)
+	require.Equal(t, &kafka.TLSConfig{CAFile: "/ca", CertFile: "/cert", KeyFile: "/key", ServerName: "n", MinVersion: "1.3"}, cfg.Kafka.TLS)
+	require.Equal(t, &kafka.SASL{Mechanism: "SCRAM-SHA-256", Username: "v", PasswordFile: "/pw"}, cfg.Kafka.SASL)
+
+	cfg, err = loadComplete(path, env(map[string]string{"KAFKA_PASSWORD": "1234", "LOGFERRY_KAFKA_SASL_PASSWORD_FILE": "/pw"}))
+	require.NoError(t, err)
+	require.Equal(t, &kafka.SASL{Mechanism: "PLAIN", Username: "u", PasswordFile: "/pw"}, cfg.Kafka.SASL)
+	_, err = loadComplete(path, env(map[string]string{"KAFKA_PASSWORD": "1234", "LOGFERRY_KAFKA_SASL_OAUTH_CLIENT_SECRET": "hunter2"}))
+	require.ErrorContains(t, err, "kafka.sasl.oauth: is for mechanism OAUTHBEARER, not PLAIN; take it out")
+	require.NotContains(t, err.Error(), "hunter2")
+}
+
 func TestConfigExpandsVariablesInItsValues(t *testing.T) {
 	path := writeConfig(t, `
 id: ${NODE}
@@ -202,6 +245,10 @@ func TestConfigRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"kafka value", "kafka:\n  brokers: [a:1]\n  acks: 7\n", `3: kafka.acks: "7" is unknown; use one of 0, 1, all`},
 		{"kafka value inside", "kafka:\n  brokers: [a:1]\n  create_topics:\n    partitions: -1\n", `4: kafka.create_topics.partitions: -1 is negative;`},
 		{"kafka section", "kafka:\n  brokers: [a:1]\n  dead_letter: {}\n", `3: kafka.dead_letter: set one of topic and file`},
+		{"kafka login", "kafka:\n  brokers: [a:1]\n  sasl:\n    mechanism: scram-sha-256\n", `4: kafka.sasl.mechanism: "scram-sha-256" is unknown; did you mean SCRAM-SHA-256?`},
+		{"kafka login key", "kafka:\n  brokers: [a:1]\n  sasl:\n    mechanism: PLAIN\n    pasword_file: f\n", `5: unknown key "pasword_file" in kafka.sasl; did you mean "password_file"?`},
+		{"kafka secret of a wrong type", "kafka:\n  brokers: [a:1]\n  sasl:\n    password: [hunter2]\n", `4: kafka.sasl.password must be text, not a list`},
+		{"kafka TLS", "kafka:\n  brokers: [a:1]\n  tls:\n    cert_file: c\n", `3: kafka.tls.key_file: is missing while cert_file is set; set both or none`},
 		{"cluster value", "kafka: {brokers: [a:1]}\nclusters:\n  x: {brokers: [b]}\n", `3: clusters.x.brokers: "b" is not an address;`},
 		{"cluster name", "clusters:\n  a/b: {brokers: [a:1]}\n", `2: clusters.a/b: "a/b" cannot name a cluster;`},
 		{"no etcd endpoint", "tasks:\n  etcd: {}\n", `2: tasks.etcd.endpoints: no endpoint is named; write [127.0.0.1:2379],`},

@@ -56,6 +56,8 @@ func TestAgentYAMLIsValidWithEveryCommentedKeySwitchedOn(t *testing.T) {
 	require.NotNil(t, cfg.Kafka.CreateTopics)
 	require.NotNil(t, cfg.Kafka.DeadLetter)
 	require.NotNil(t, cfg.Kafka.CompressionLevel)
+	require.Equal(t, filepath.Join(filepath.Dir(path), "kafka-ca.pem"), cfg.Kafka.TLS.CAFile)
+	require.Equal(t, filepath.Join(filepath.Dir(path), "kafka-password"), cfg.Kafka.SASL.PasswordFile)
 	require.Contains(t, cfg.Clusters, "audit")
 	require.NotZero(t, cfg.Memory.Limit)
 }
@@ -81,6 +83,13 @@ func TestAgentYAMLNamesExactlyTheVariablesThatTheAgentReads(t *testing.T) {
 	require.NoError(t, err)
 	slices.Sort(read)
 	require.Equal(t, read, slices.Compact(named))
+}
+
+func TestTheExampleForSecureBrokersIsValid(t *testing.T) {
+	cfg := load(t, "agent-sasl-ssl.yaml", nil)
+	require.Equal(t, "SCRAM-SHA-512", cfg.Kafka.SASL.Mechanism)
+	require.Equal(t, "1.3", cfg.Kafka.TLS.MinVersion)
+	require.Equal(t, "/etc/logferry/audit-client.key", cfg.Clusters["audit"].TLS.KeyFile)
 }
 
 func TestEveryTaskIsValid(t *testing.T) {

@@ -28,7 +28,9 @@ func readme(t *testing.T) []byte {
 }
 
 func TestExamplesOfTheDocumentsAreValid(t *testing.T) {
-	for _, name := range []string{"../README.md", "../docs/dead-letters.md", "../docs/fleet.md", "../docs/records.md", "../docs/security.md"} {
+	for _, name := range []string{
+		"../README.md", "../docs/dead-letters.md", "../docs/fleet.md", "../docs/kafka-security.md", "../docs/records.md", "../docs/security.md",
+	} {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
 		requireValidExamples(t, text)

@@ -25,10 +25,12 @@ func NewClient(cfg Config, log *slog.Logger) (sarama.Client, error) {
 		return nil, err
 	}
 	RouteLogs(log)
+	cfg.access.logTo(log)
+	dial := newDialer(cfg)
+	sc.Net.Proxy.Enable, sc.Net.Proxy.Dialer = true, dial
 	client, err := sarama.NewClient(cfg.Brokers, sc)
 	if err != nil {
-		return nil, fmt.Errorf("connect to Kafka at %s: %w; check that the brokers run and that their addresses are right",
-			strings.Join(cfg.Brokers, ", "), err)
+		return nil, fmt.Errorf("connect to Kafka at %s: %w", strings.Join(cfg.Brokers, ", "), explain(err, dial.lastError(), "", cfg))
 	}
 	return client, nil
 }

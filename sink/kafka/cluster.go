@@ -43,8 +43,9 @@ func openCluster(cfg Config, refresh time.Duration, log *slog.Logger) (*cluster,
 		return nil, err
 	}
 	RouteLogs(log)
-	c := &cluster{cfg: cfg, log: log, dial: newDialer(cfg.RequestTimeout), stop: make(chan struct{}), looked: make(map[string]look)}
+	c := &cluster{cfg: cfg, log: log, dial: newDialer(cfg), stop: make(chan struct{}), looked: make(map[string]look)}
 	sc.Net.Proxy.Enable, sc.Net.Proxy.Dialer = true, c.dial
+	cfg.login(sc, c.stop)
 	// Each partition has at most one request in flight whatever the connection
 	// allows, so the limit of 1 that sarama sets for idempotence would only
 	// make partitions wait for each other. Lanes switch idempotence on again.
@@ -192,7 +193,27 @@ func (c *cluster) wait(d time.Duration, stop <-chan struct{}) bool {
 	return false
 }
 
+// ask finds out why no broker can be used where sarama keeps it to itself, as
+// it does with what brokers say about a login.
+func (c *cluster) ask(err error) error {
+	for _, addr := range c.cfg.Brokers {
+		b := sarama.NewBroker(addr)
+		if b.Open(c.client.Config()) != nil {
+			continue
+		}
+		ok, cause := b.Connected()
+		_ = b.Close()
+		if !ok && cause != nil {
+			return sarama.Wrap(sarama.ErrOutOfBrokers, cause)
+		}
+	}
+	return err
+}
+
 // explain turns err into one line that ends with a remedy.
 func (c *cluster) explain(err error, topic string) error {
-	return explain(err, c.dial.lastError(), topic, c.cfg.Brokers)
+	if c.cfg.SASL != nil && errors.Is(err, sarama.ErrOutOfBrokers) && outOfBrokers(err) == nil && c.dial.lastError() == nil {
+		err = c.ask(err)
+	}
+	return explain(err, c.dial.lastError(), topic, c.cfg)
 }

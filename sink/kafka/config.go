@@ -30,8 +30,13 @@ type Config struct {
 	RetryBackoff     time.Duration `yaml:"retry_backoff,omitempty"`     // first pause after an error; default 100ms
 	RetryBackoffMax  time.Duration `yaml:"retry_backoff_max,omitempty"` // longest pause; default 5s
 
+	TLS  *TLSConfig `yaml:"tls,omitempty"`  // nil: plain text
+	SASL *SASL      `yaml:"sasl,omitempty"` // nil: no login
+
 	CreateTopics *CreateTopics `yaml:"create_topics,omitempty"` // nil: a missing topic is waited for
 	DeadLetter   *DeadLetter   `yaml:"dead_letter,omitempty"`   // nil: the file STATE_DIR/deadletter/TASK.jsonl
+
+	access *access // what all copies share; made by SetDefaults, nil without TLS and SASL
 }
 
 // CreateTopics lets the agent create a topic that does not exist.
@@ -107,6 +112,12 @@ func (c *Config) SetDefaults() {
 	if c.RetryBackoffMax == 0 {
 		c.RetryBackoffMax = max(defaultRetryBackoffMax, c.RetryBackoff)
 	}
+	if c.SASL != nil {
+		c.SASL.setDefaults()
+	}
+	if c.access == nil && (c.SASL == nil || c.SASL.validate() == nil) {
+		c.access = newAccess(*c)
+	}
 }
 
 func orElse[T comparable](v, def T) T {
@@ -124,6 +135,16 @@ func (c Config) Validate() error {
 	for _, check := range []func() error{c.checkBrokers, c.checkProducer, c.checkCompression, c.checkSizes, c.checkTimes} {
 		if err := check(); err != nil {
 			return err
+		}
+	}
+	if c.TLS != nil {
+		if err := c.TLS.Validate(); err != nil {
+			return fmt.Errorf("tls.%w", err)
+		}
+	}
+	if c.SASL != nil {
+		if err := c.SASL.validate(); err != nil {
+			return fmt.Errorf("sasl.%w", err)
 		}
 	}
 	if c.CreateTopics != nil {
@@ -282,7 +303,8 @@ var codecs = map[string]struct {
 }
 
 // Sarama translates a valid configuration into sarama's, for a client that
-// administers, consumes, or produces with a partition chosen by the caller.
+// administers, consumes, or produces with a partition chosen by the caller. The
+// caller sets a dialer that passes each connection to Secure.
 func (c Config) Sarama() (*sarama.Config, error) {
 	v, err := sarama.ParseKafkaVersion(c.Version)
 	if err != nil {
@@ -292,6 +314,7 @@ func (c Config) Sarama() (*sarama.Config, error) {
 	sc.ClientID, sc.Version = c.ClientID, v
 	sc.Net.DialTimeout, sc.Net.ReadTimeout, sc.Net.WriteTimeout = c.RequestTimeout, c.RequestTimeout, c.RequestTimeout
 	sc.Admin.Timeout = c.RequestTimeout
+	c.login(sc, nil)
 	sc.Metadata.AllowAutoTopicCreation = false
 	sc.Metadata.Retry.Max = 1
 

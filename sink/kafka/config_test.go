@@ -111,7 +111,7 @@ func TestNewClientConnectsOrSaysWhatToCheck(t *testing.T) {
 	w.gate.cut()
 	_, err = NewClient(w.config(Config{}), quiet)
 	require.ErrorContains(t, err, "connect to Kafka at 127.0.0.1:")
-	require.ErrorContains(t, err, "; check that the brokers run and that their addresses are right")
+	require.ErrorContains(t, err, "if it wants TLS or a login there, set tls and sasl")
 	require.NotContains(t, err.Error(), "\n")
 	_, err = NewClient(Config{}, quiet)
 	require.ErrorContains(t, err, "brokers: none is given")

@@ -1,11 +1,9 @@
 package kafka
 
 import (
-	"context"
 	"errors"
 	"net"
 	"sync"
-	"time"
 )
 
 // errAborted is what every connection attempt returns after abort.
@@ -15,7 +13,7 @@ var errAborted = errors.New("the sink is closing")
 // sarama has no call that gives up on a broker which does not answer. Safe for
 // use from several goroutines.
 type dialer struct {
-	timeout time.Duration
+	cfg     Config        // says how connections are secured
 	aborted chan struct{} // closed by abort
 
 	mu    sync.Mutex
@@ -23,25 +21,20 @@ type dialer struct {
 	last  error // of the newest attempt; nil when it succeeded
 }
 
-func newDialer(timeout time.Duration) *dialer {
-	return &dialer{timeout: timeout, aborted: make(chan struct{}), conns: make(map[*conn]struct{})}
+func newDialer(cfg Config) *dialer {
+	return &dialer{cfg: cfg, aborted: make(chan struct{}), conns: make(map[*conn]struct{})}
 }
 
 // Dial implements golang.org/x/net/proxy.Dialer.
 func (d *dialer) Dial(network, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), d.timeout)
+	ctx, cancel := within(d.cfg.RequestTimeout, d.aborted)
 	defer cancel()
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		select {
-		case <-d.aborted:
-			cancel()
-		case <-stop:
-		}
-	}()
 	var nd net.Dialer
-	nc, err := nd.DialContext(ctx, network, addr)
+	raw, err := nd.DialContext(ctx, network, addr)
+	nc := raw
+	if err == nil {
+		nc, err = d.cfg.Secure(ctx, raw, addr)
+	}
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -54,7 +47,7 @@ func (d *dialer) Dial(network, addr string) (net.Conn, error) {
 	if d.last = err; err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: nc, d: d}
+	c := &conn{Conn: nc, raw: raw, d: d}
 	d.conns[c] = struct{}{}
 	return c, nil
 }
@@ -84,14 +77,15 @@ func (d *dialer) abort() {
 	}
 	close(d.aborted)
 	for c := range d.conns {
-		_ = c.Conn.Close()
+		_ = c.raw.Close() // TLS would first take leave of a broker that may not listen
 	}
 	d.conns = nil
 }
 
 type conn struct {
 	net.Conn
-	d *dialer
+	raw net.Conn // below TLS
+	d   *dialer
 }
 
 func (c *conn) Close() error {

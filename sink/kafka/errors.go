@@ -53,7 +53,13 @@ var kafkaNames = map[sarama.KError]string{
 func errorName(err error) string {
 	var k sarama.KError
 	var n net.Error
+	var own *loginError
+	var ours *tlsError
 	switch {
+	case errors.As(err, &own):
+		return "login_not_possible"
+	case errors.As(err, &ours):
+		return "tls_failed"
 	case errors.As(err, &k):
 		if name, ok := kafkaNames[k]; ok {
 			return name
@@ -112,16 +118,30 @@ func spoilsProducer(err error) bool {
 	return false
 }
 
-// explain turns err into one line that ends with a remedy. dial is what the
-// newest connection attempt said, brokers how to reach the cluster.
-func explain(err, dial error, topic string, brokers []string) error {
-	at := strings.Join(brokers, ", ")
+// explain turns err into one line that says what to do. dial is what the
+// newest connection attempt said.
+func explain(err, dial error, topic string, cfg Config) error {
+	at := strings.Join(cfg.Brokers, ", ")
+	if trouble := accessTrouble(err, cfg); trouble != nil {
+		return trouble
+	}
+	if dial != nil && errors.Is(err, sarama.ErrOutOfBrokers) {
+		if trouble := accessTrouble(dial, cfg); trouble != nil {
+			return trouble
+		}
+	}
 	switch {
 	case errors.Is(err, sarama.ErrOutOfBrokers), errorName(err) == "connection_refused":
-		if dial != nil {
+		hint := ""
+		if cause := outOfBrokers(err); dial != nil {
 			err = dial
+		} else if cause != nil {
+			err = cause
+			if errorName(cause) == "connection_lost" {
+				hint = closedHint(cfg)
+			}
 		}
-		return fmt.Errorf("no broker of %s can be reached: %w; start Kafka, or correct brokers", at, oneLine(err))
+		return fmt.Errorf("no broker of %s can be reached: %w; start Kafka, or correct brokers%s", at, oneLine(err), hint)
 	case errors.Is(err, sarama.ErrUnknownTopicOrPartition):
 		return fmt.Errorf("topic %q does not exist; create it or set create_topics", topic)
 	case errors.Is(err, errPartitionGone):
@@ -129,7 +149,7 @@ func explain(err, dial error, topic string, brokers []string) error {
 	case errors.Is(err, sarama.ErrTopicAuthorizationFailed):
 		return fmt.Errorf("writing to topic %q is not allowed; grant Write and Describe on it: %w", topic, oneLine(err))
 	case errors.Is(err, sarama.ErrClusterAuthorizationFailed):
-		return fmt.Errorf("producing is not allowed; grant IdempotentWrite on the cluster, or set idempotent: false: %w", oneLine(err))
+		return fmt.Errorf("producing is not allowed; grant Write and Describe on topic %q (brokers before 2.8 also want IdempotentWrite on the cluster, or idempotent: false): %w", topic, oneLine(err))
 	case errors.Is(err, sarama.ErrSASLAuthenticationFailed):
 		return fmt.Errorf("the login was refused; correct the user and its password: %w", oneLine(err))
 	case errors.Is(err, sarama.ErrInvalidTopic):
@@ -140,10 +160,20 @@ func explain(err, dial error, topic string, brokers []string) error {
 		return fmt.Errorf("topic %q has a partition without a leader; see that its brokers run: %w", topic, oneLine(err))
 	}
 	switch errorName(err) {
-	case "timeout", "connection_lost":
+	case "timeout":
 		return fmt.Errorf("the connection to a broker of %s fails: %w; see that it runs and is not overloaded", at, oneLine(err))
+	case "connection_lost":
+		return fmt.Errorf("the connection to a broker of %s fails: %w; see that it runs and is not overloaded%s", at, oneLine(err), closedHint(cfg))
 	}
 	return fmt.Errorf("producing to topic %q fails: %w; see the broker's log", topic, oneLine(err))
+}
+
+// outOfBrokers is why each broker was of no use, as far as sarama tells.
+func outOfBrokers(err error) error {
+	if !errors.Is(err, sarama.ErrOutOfBrokers) {
+		return nil
+	}
+	return errors.Unwrap(err)
 }
 
 // oneLine keeps err but prints it without line breaks.

@@ -220,7 +220,7 @@ func TestAProducerIDThatIsRefusedIsWaitedFor(t *testing.T) {
 		h := w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.ClusterAuthorizationFailed, Count: -1})
 		s := w.ship(cfg, Route{})
 		s.sendLines("/a", 0, 10, 10)
-		s.errMatches("grant IdempotentWrite on the cluster, or set idempotent: false")
+		s.errMatches(`grant Write and Describe on topic "web_log" (brokers before 2.8 also want IdempotentWrite on the cluster, or idempotent: false)`)
 		h.Remove()
 		s.finish()
 		w.requireLines(w.consume(topic), "/a", 0, 10)

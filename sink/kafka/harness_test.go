@@ -46,6 +46,7 @@ type world struct {
 	fake    *kfake.Cluster
 	gate    *gate
 	brokers []string
+	log     *slog.Logger // nil: quiet
 }
 
 func newWorld(t *testing.T, partitions int32, opts ...kfake.Opt) *world {
@@ -98,7 +99,7 @@ func (w *world) ship(cfg Config, route Route, tweak ...func(*Sink)) *shipment {
 		route.DeadLetter.File = s.dead
 	}
 	var err error
-	s.sink, err = New(w.config(cfg), route, s.m, quiet)
+	s.sink, err = New(w.config(cfg), route, s.m, orElse(w.log, quiet))
 	require.NoError(w.t, err)
 	for _, f := range tweak {
 		f(s.sink)

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,10 @@ type session struct {
 	awaited       atomic.Pointer[outlet]  // of the topic whose partitions dispatch could not learn; nil: main
 	letterTrouble atomic.Pointer[trouble] // of the dead-letter topic
 	warned        atomic.Int64            // when a dead letter was last logged, in Unix seconds
+
+	tellMu sync.Mutex // guards told and toldAt
+	told   string     // the reason that was logged last, and when
+	toldAt time.Time
 
 	mu      sync.Mutex
 	outlets map[string]*outlet // by topic; changed by dispatch alone
@@ -80,10 +85,20 @@ func (s *session) connect() error {
 	}
 	_, err := s.cluster.partitions(o.topic, s.route.Create)
 	if err != nil && (o == s.main || !isAbsent(err) || o.mayComeBack()) {
-		s.trouble.Store(&trouble{err: s.cluster.explain(err, o.topic)})
+		s.noteRefusal(err)
+		now := followUp(s.trouble.Load(), s.cluster.explain(err, o.topic))
+		if now.due() && !errors.Is(err, errAborted) {
+			now.logged = true
+			if s.tellsFirst(now.err) {
+				s.log.Warn("records wait for Kafka", "error", now.err)
+			}
+		}
+		s.trouble.Store(now)
 		return err
 	}
-	s.trouble.Store(nil)
+	if t := s.trouble.Swap(nil); t != nil && t.logged {
+		s.log.Info("records flow to Kafka again", "after", time.Since(t.since).Round(time.Millisecond))
+	}
 	return nil
 }
 

@@ -47,6 +47,7 @@ func New(cfg Config, route Route, m *Metrics, log *slog.Logger) (*Sink, error) {
 	if m == nil {
 		m = NewMetrics(nil)
 	}
+	cfg.access.logTo(log)
 	plain := log.With("task", route.Task)
 	return &Sink{cfg: cfg, route: route, m: m, log: plain.With("topic", route.Topic), plain: plain, refresh: metadataAge}, nil
 }

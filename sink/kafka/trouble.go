@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/IBM/sarama"
 )
 
 // note records why the lane makes no progress. Safe for use from several
@@ -12,6 +14,7 @@ func (l *lane) note(err error) {
 	if errors.Is(err, errStopped) || errors.Is(err, errAborted) {
 		return
 	}
+	l.s.noteRefusal(err)
 	l.setTrouble(l.s.cluster.explain(err, l.out.topic))
 }
 
@@ -25,15 +28,48 @@ func (l *lane) retried(cause error) {
 }
 
 func (l *lane) setTrouble(err error) {
-	now := &trouble{err: err, since: time.Now()}
-	if old := l.trouble.Load(); old != nil {
-		now.since, now.logged = old.since, old.logged
-	}
-	if !now.logged && time.Since(now.since) > quietTrouble {
+	now := followUp(l.trouble.Load(), err)
+	if now.due() {
 		now.logged = true
-		l.log.Warn("records wait for Kafka", "error", err)
+		if l.s.tellsFirst(err) {
+			l.log.Warn("records wait for Kafka", "error", err)
+		}
 	}
 	l.trouble.Store(now)
+}
+
+// followUp is a trouble that takes the place of old, which may be nil.
+func followUp(old *trouble, err error) *trouble {
+	now := &trouble{err: err, since: time.Now()}
+	if old != nil {
+		now.since, now.logged = old.since, old.logged
+	}
+	return now
+}
+
+// due says whether the trouble is to be logged now.
+func (t *trouble) due() bool { return !t.logged && time.Since(t.since) > quietTrouble }
+
+// tellsFirst says whether err was not logged a moment ago: one line is enough
+// where all partitions wait for the same reason.
+func (s *session) tellsFirst(err error) bool {
+	s.tellMu.Lock()
+	defer s.tellMu.Unlock()
+	if text := err.Error(); text != s.told || time.Since(s.toldAt) > tellAgain {
+		s.told, s.toldAt = text, time.Now()
+		return true
+	}
+	return false
+}
+
+// tellAgain is for how long a reason that was logged is not logged again.
+const tellAgain = time.Minute
+
+// noteRefusal has a token fetched anew that the brokers did not accept.
+func (s *session) noteRefusal(err error) {
+	if errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
+		s.cfg.access.refused()
+	}
 }
 
 func (l *lane) recovered() {

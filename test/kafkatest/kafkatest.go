@@ -78,6 +78,11 @@ func WithAuthorizer() Option {
 	return func(c *localkafka.Config) { authorizer(c); open(c) }
 }
 
+// WithListener adds a door to each node; see localkafka.Listener.
+func WithListener(l localkafka.Listener) Option {
+	return func(c *localkafka.Config) { c.Listeners = append(c.Listeners, l) }
+}
+
 // Start starts a cluster for this test alone and stops it at the test's end.
 // Its data and logs live in t.TempDir().
 func Start(t testing.TB, opts ...Option) *Cluster {

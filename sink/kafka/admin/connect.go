@@ -47,7 +47,7 @@ func Connect(ctx context.Context, cfg kafka.Config, adjust ...func(*sarama.Confi
 	for _, f := range adjust {
 		f(conf)
 	}
-	d := newDialer(conf.Net.DialTimeout)
+	d := newDialer(cfg)
 	conf.Metadata.Retry.BackoffFunc = d.backoff
 	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, d
 
@@ -100,11 +100,19 @@ type dialer struct {
 	closed   bool
 }
 
-func newDialer(timeout time.Duration) *dialer {
+func newDialer(cfg kafka.Config) *dialer {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &dialer{cancel: cancel, conns: map[net.Conn]struct{}{}, failures: map[string]error{}}
-	nd := net.Dialer{Timeout: timeout}
-	d.dial = func(network, addr string) (net.Conn, error) { return nd.DialContext(ctx, network, addr) }
+	d.dial = func(network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, cfg.RequestTimeout)
+		defer cancel()
+		var nd net.Dialer
+		conn, err := nd.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return cfg.Secure(ctx, conn, addr)
+	}
 	return d
 }
 

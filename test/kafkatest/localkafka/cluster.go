@@ -40,8 +40,19 @@ type Config struct {
 	// Fronts are addresses of proxies: node i also listens where Behind says, and
 	// sends the clients that come in there to Fronts[i].
 	Fronts []string
+	// Listeners are further doors to each node.
+	Listeners []Listener
 	// Log is told what is started and stopped; default: nobody.
 	Log *slog.Logger
+}
+
+// Listener is one more address at which each node listens.
+type Listener struct {
+	Name     string // in capitals
+	Protocol string // SSL, SASL_SSL or SASL_PLAINTEXT
+	// Properties are of this listener alone: their keys get the prefix
+	// listener.name.NAME.
+	Properties map[string]string
 }
 
 // DefaultJVM makes small processes that start quickly (about 180 MB, 2 s). A
@@ -60,6 +71,7 @@ type Cluster struct {
 	jvm     []string
 	props   map[string]string
 	fronts  []string
+	doors   []Listener
 	id      string
 	nodes   []*node
 	closing sync.Once
@@ -96,7 +108,7 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{log: cfg.Log, dir: cfg.Dir, java: java, libs: libs, jvm: cfg.JVM, props: cfg.Properties, fronts: cfg.Fronts, id: newClusterID()}
+	c := &Cluster{log: cfg.Log, dir: cfg.Dir, java: java, libs: libs, jvm: cfg.JVM, props: cfg.Properties, fronts: cfg.Fronts, doors: cfg.Listeners, id: newClusterID()}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -118,7 +130,7 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 // bringUp starts all nodes on new ports and new data.
 func (c *Cluster) bringUp(ctx context.Context) error {
 	for _, n := range c.nodes {
-		if err := n.reservePorts(); err != nil {
+		if err := n.reservePorts(len(c.doors)); err != nil {
 			return err
 		}
 	}
@@ -190,6 +202,20 @@ func (c *Cluster) Behind(i int) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("127.0.0.1:%d", n.front), nil
+}
+
+// Listener is the address of one of Config.Listeners.
+func (c *Cluster) Listener(i int, name string) (string, error) {
+	n, err := c.node(i)
+	if err != nil {
+		return "", err
+	}
+	for at, l := range c.doors {
+		if l.Name == name {
+			return fmt.Sprintf("127.0.0.1:%d", n.doors[at]), nil
+		}
+	}
+	return "", fmt.Errorf("kafka node %d has no listener %s", i, name)
 }
 
 // Nodes says how many there are.

@@ -79,7 +79,7 @@ func TestAPortThatIsTakenIsToldFromOtherFailures(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	n := c.nodes[0]
-	require.NoError(t, n.reservePorts())
+	require.NoError(t, n.reservePorts(0))
 	l, err := net.Listen("tcp4", n.addr())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })

@@ -71,6 +71,15 @@ func (c *Cluster) properties(n *node) map[string]string {
 		p["advertised.listeners"] += ",FRONT://" + c.fronts[n.id]
 		p["listener.security.protocol.map"] += ",FRONT:PLAINTEXT"
 	}
+	for i, l := range c.doors {
+		at := fmt.Sprintf(",%s://127.0.0.1:%d", l.Name, n.doors[i])
+		p["listeners"] += at
+		p["advertised.listeners"] += at
+		p["listener.security.protocol.map"] += fmt.Sprintf(",%s:%s", l.Name, l.Protocol)
+		for k, v := range l.Properties {
+			p["listener.name."+strings.ToLower(l.Name)+"."+k] = v
+		}
+	}
 	maps.Copy(p, c.props)
 	return p
 }

@@ -30,9 +30,10 @@ type node struct {
 	mu         sync.Mutex // held while the process is started, signalled or waited for
 	proc       *process   // the latest one; nil before the first
 	paused     bool
-	client     int // port for clients and other brokers
-	controller int // port of the controllers' quorum
-	front      int // port for clients that come through a proxy
+	client     int   // port for clients and other brokers
+	controller int   // port of the controllers' quorum
+	front      int   // port for clients that come through a proxy
+	doors      []int // ports of Config.Listeners
 	reserved   []*ports.Reservation
 
 	addrMu  sync.Mutex // guards address alone, which is read at any time
@@ -54,14 +55,14 @@ func (n *node) setClientPort(port int) {
 	n.address = fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-func (n *node) reservePorts() error {
-	r, err := ports.Reserve(3)
+func (n *node) reservePorts(doors int) error {
+	r, err := ports.Reserve(3 + doors)
 	if err != nil {
 		return err
 	}
 	n.reserved = append(n.reserved, r)
 	n.setClientPort(r.Ports[0])
-	n.controller, n.front = r.Ports[1], r.Ports[2]
+	n.controller, n.front, n.doors = r.Ports[1], r.Ports[2], r.Ports[3:]
 	return nil
 }
 

@@ -2,6 +2,7 @@ package localkafka
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -100,6 +101,43 @@ func (c *Cluster) Revoke(topic, principal string, op sarama.AclOperation) error 
 	})
 	if err != nil {
 		return fmt.Errorf("revoke from %s on topic %s: %w", principal, topic, err)
+	}
+	return nil
+}
+
+// AddScramUser makes or changes a user whose password Kafka keeps itself.
+func (c *Cluster) AddScramUser(name, password string) error {
+	err := c.admin(func(a sarama.ClusterAdmin) error {
+		var errs []error
+		for _, m := range []sarama.ScramMechanismType{sarama.SCRAM_MECHANISM_SHA_256, sarama.SCRAM_MECHANISM_SHA_512} { // a request may name a user once
+			salt := make([]byte, 16)
+			_, _ = rand.Read(salt)
+			results, err := a.UpsertUserScramCredentials([]sarama.AlterUserScramCredentialsUpsert{
+				{Name: name, Mechanism: m, Iterations: 4096, Salt: salt, Password: []byte(password)},
+			})
+			errs = append(errs, err)
+			for _, r := range results {
+				if !errors.Is(r.ErrorCode, sarama.ErrNoError) {
+					errs = append(errs, r.ErrorCode)
+				}
+			}
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return fmt.Errorf("add user %s: %w", name, err)
+	}
+	return nil
+}
+
+// Reconfigure changes a dynamic setting of a node.
+func (c *Cluster) Reconfigure(node int, key, value string) error {
+	err := c.admin(func(a sarama.ClusterAdmin) error {
+		set := map[string]sarama.IncrementalAlterConfigsEntry{key: {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &value}}
+		return a.IncrementalAlterConfig(sarama.BrokerResource, fmt.Sprint(node), set, false)
+	})
+	if err != nil {
+		return fmt.Errorf("set %s of kafka node %d: %w", key, node, err)
 	}
 	return nil
 }
