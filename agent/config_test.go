@@ -253,6 +253,7 @@ func TestConfigRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"cluster name", "clusters:\n  a/b: {brokers: [a:1]}\n", `2: clusters.a/b: "a/b" cannot name a cluster;`},
 		{"no etcd endpoint", "tasks:\n  etcd: {}\n", `2: tasks.etcd.endpoints: no endpoint is named; write [127.0.0.1:2379],`},
 		{"etcd endpoint", "tasks:\n  etcd:\n    endpoints: [e]\n", `3: tasks.etcd.endpoints[0]: "e" is no host:port; write host:port or https://host:port`},
+		{"etcd login", "tasks:\n  etcd:\n    endpoints: ['https://u:hunter2@e:1']\n", `3: tasks.etcd.endpoints[0]: it holds a login, which belongs into username and password_file; write host:port or https://host:port`},
 		{"etcd scheme", "tasks:\n  etcd:\n    endpoints: ['ftp://e:1']\n", `3: tasks.etcd.endpoints[0]: "ftp://e:1" has neither http nor https; write`},
 		{"etcd prefix", "tasks:\n  etcd:\n    endpoints: [e:1]\n    prefix: x\n", `4: tasks.etcd.prefix: "x" must start with / and hold a name; write /logferry`},
 		{"etcd root prefix", "tasks: {etcd: {endpoints: [e:1], prefix: /}}\n", `1: tasks.etcd.prefix: "" must start with /`},

@@ -224,6 +224,9 @@ func checkEndpoint(endpoint string) error {
 	if err != nil {
 		return fmt.Errorf("%q is no URL", endpoint)
 	}
+	if u.User != nil {
+		return errors.New("it holds a login, which belongs into username and password_file")
+	}
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("%q has neither http nor https", endpoint)
 	}

@@ -130,6 +130,9 @@ func checkEndpoint(e string) error {
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") {
 			return fmt.Errorf("%q is not a URL of etcd; write https://HOST:2379 or HOST:2379", e)
 		}
+		if u.User != nil {
+			return fmt.Errorf("it holds a login, which belongs into username and password")
+		}
 		address = u.Host
 	}
 	if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {

@@ -67,6 +67,12 @@ func (c Config) Secure(ctx context.Context, conn net.Conn, addr string) (net.Con
 	if a == nil {
 		return conn, nil
 	}
+	if a.sasl != nil && a.sasl.Mechanism == mechGSSAPI {
+		if err := a.sasl.Kerberos.check(); err != nil {
+			_ = conn.Close()
+			return nil, &loginError{err}
+		}
+	}
 	if a.tls != nil {
 		secured, err := a.handshake(ctx, conn, addr)
 		if err != nil {

@@ -124,7 +124,7 @@ func TestRealKafkaThatAsksWhoComesIn(t *testing.T) {
 	w.AddUser(t, "scram", "scram-Pa55word")
 	t.Run("both writers", func(t *testing.T) { // what is under way at once is over when this returns
 		for name, test := range map[string]func(*testing.T, Config){
-			"every login": w.everyLogin, "logins that end": w.renews, "a wrong password": w.wrongPassword, "a missing right": w.missingRight,
+			"every login": w.everyLogin, "logins that end": w.renews, "a wrong password": w.wrongPassword, "a ticket": w.ticket, "a missing right": w.missingRight,
 		} {
 			t.Run(name, func(t *testing.T) {
 				eachProducer(t, func(t *testing.T, cfg Config) {
@@ -142,7 +142,7 @@ func TestRealKafkaThatAsksWhoComesIn(t *testing.T) {
 		"a missing password file": w.missingPassword, "an authority that is not trusted": w.unknownAuthority, "a certificate for another name": w.otherName,
 		"a client's certificate that it does not know": w.unknownClient, "no client's certificate": w.noCertificate, "no right at all": w.noRight,
 		"a token that has ended": w.endedToken, "an endpoint that gives no token": w.tokenEndpoint, "plain text": w.plainText, "TLS where it speaks plain text": w.tooMuchTLS,
-		"a mechanism that it does not offer": w.otherMechanism,
+		"a mechanism that it does not offer": w.otherMechanism, "no KDC": w.noKDC,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -204,11 +204,16 @@ func (w *secureWorld) renews(t *testing.T, cfg Config) {
 		end := time.Now().Add(4 * time.Second) // more than a login lasts
 		n := 0
 		for ; time.Now().Before(end); n += 50 {
+			if n == 50 {
+				put(t, password, "") // as while it is renewed
+			}
 			v.sendLines("/a", n, n+50, 50)
 			require.Eventually(t, func() bool { return v.doneCount() == n/50+1 }, patient, time.Millisecond)
 		}
 		v.finish()
 		require.Empty(t, v.log.warnings())
+		require.Equal(t, 1, strings.Count(v.log.String(), "the last good one stays in use; mend it"), v.log)
+		require.Contains(t, v.log.String(), "sasl.password_file: "+password+" is empty")
 		requireReal(t, w.Cluster, name, n, "/a")
 	}
 }

@@ -356,3 +356,63 @@ func TestAmazonMSKIsEnteredWithASignature(t *testing.T) {
 		require.NotContains(t, book.String(), "Pa55word")
 	})
 }
+
+func TestARoleIsAssumedForAmazonMSK(t *testing.T) {
+	denied := false
+	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.PostFormValue("Action") != "AssumeRole" || r.PostFormValue("RoleArn") != "arn:aws:iam::1:role/logs" || r.PostFormValue("RoleSessionName") != "web-1" || denied {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not aws-Pa55word</Message></Error></ErrorResponse>`)
+			return
+		}
+		_, _ = fmt.Fprint(w, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials><AccessKeyId>ASIAROLE</AccessKeyId>`+
+			`<SecretAccessKey>role-Pa55word</SecretAccessKey><SessionToken>role-session</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`)
+	}))
+	t.Cleanup(sts.Close)
+	dir := t.TempDir()
+	for key, value := range map[string]string{
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(dir, "none"), "AWS_CONFIG_FILE": filepath.Join(dir, "none"),
+		"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "aws-Pa55word", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_ENDPOINT_URL_STS": sts.URL,
+	} {
+		t.Setenv(key, value)
+	}
+	from := &awsTokens{cfg: AWS{Region: "eu-central-1", RoleARN: "arn:aws:iam::1:role/logs", SessionName: "web-1"}}
+	text, end, err := from.fetch(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, signed(text, aws.Credentials{AccessKeyID: "ASIAROLE", SecretAccessKey: "role-Pa55word", SessionToken: "role-session"}))
+	require.WithinDuration(t, time.Now().Add(15*time.Minute), end, time.Minute)
+
+	denied = true
+	_, _, err = from.fetch(t.Context())
+	require.EqualError(t, err, "AWS does not let the agent assume arn:aws:iam::1:role/logs: AccessDenied; correct sasl.aws.role_arn, or allow sts:AssumeRole")
+}
+
+func TestAFileThatIsOfNoUseLeavesTheLastGoodSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	k := &keptFile{key: "sasl.password_file", path: path}
+	var told []string
+	get := func() (string, error) { return k.get(func(err error) { told = append(told, err.Error()) }) }
+	_, err := get()
+	require.EqualError(t, err, "sasl.password_file: open "+path+": no such file or directory; check its name and mode")
+	put(t, path, "one\r\n")
+	text, err := get()
+	require.NoError(t, err)
+	require.Equal(t, "one", text)
+	for want, bad := range map[string]string{
+		" is empty; write the secret into it":                             "\n",
+		" does not hold one line of text; write the secret alone into it": "two\nlines",
+	} {
+		put(t, path, bad)
+		told = nil
+		for range 2 {
+			text, err = get()
+			require.NoError(t, err)
+			require.Equal(t, "one", text)
+		}
+		require.Equal(t, []string{"sasl.password_file: " + path + want}, told, "told once")
+	}
+	put(t, path, "two")
+	text, err = get()
+	require.NoError(t, err)
+	require.Equal(t, "two", text)
+}

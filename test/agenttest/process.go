@@ -9,6 +9,7 @@ package agenttest
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -285,4 +286,29 @@ func (p *Process) WaitCommitted(task string) {
 		}
 		return len(files) > 0
 	})
+}
+
+// Body reads what the agent's HTTP answers, whatever it is.
+func (p *Process) Body(path string) string {
+	p.t.Helper()
+	resp, err := http.Get("http://" + p.addr + path)
+	require.NoError(p.t, err)
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	require.NoError(p.t, err)
+	return string(b)
+}
+
+// Command runs another command of the agent's binary and returns all that it
+// prints, whatever its exit code.
+func Command(t testing.TB, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(binary, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return string(out)
 }

@@ -1,15 +1,19 @@
 package kafkatest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/jcmturner/gokrb5/v8/iana/etypeID"
+	"github.com/jcmturner/gokrb5/v8/keytab"
 
 	"logferry/test/certs"
 	"logferry/test/kafkatest/localkafka"
@@ -21,10 +25,19 @@ const (
 	Open    = "OPEN"    // SASL_PLAINTEXT with PLAIN
 	Mutual  = "MUTUAL"  // SSL that wants a certificate of Authority
 	Expired = "EXPIRED" // SSL whose certificate has ended
+	Tickets = "TICKETS" // SASL_PLAINTEXT with GSSAPI: tickets for TicketService, which no KDC has to give
 )
 
 // PlainPassword is the password of the user "plain", whom PLAIN knows.
 const PlainPassword = "plain-Pa55word"
+
+// What the door Tickets takes: tickets for this principal, with the key that
+// the keytab makes of TicketPassword.
+const (
+	TicketService  = "kafka/127.0.0.1"
+	TicketRealm    = "LOGFERRY.TEST"
+	TicketPassword = "ticket-Pa55word"
+)
 
 const storePassword = "keystore-Pa55word"
 
@@ -55,7 +68,9 @@ func StartSecure(t testing.TB) *Secure {
 	plain := fmt.Sprintf(`org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="%s";`, PlainPassword)
 	var expired string
 	expired, s.renewed = s.pemStore(t, "expired", time.Now().Add(-time.Hour)), s.pemStore(t, "renewed", time.Now().Add(time.Hour))
+	keys, krb5 := tickets(t)
 	s.Cluster = Start(t,
+		WithJVM(append(slices.Clone(localkafka.DefaultJVM), "-Djava.security.krb5.conf="+krb5)...),
 		WithProperty("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
 		WithProperty("super.users", localkafka.Anonymous),
 		WithListener(localkafka.Listener{Name: Login, Protocol: "SASL_SSL", Properties: with(map[string]string{
@@ -69,12 +84,43 @@ func StartSecure(t testing.TB) *Secure {
 		WithListener(localkafka.Listener{Name: Open, Protocol: "SASL_PLAINTEXT", Properties: map[string]string{
 			"sasl.enabled.mechanisms": "PLAIN", "plain.sasl.jaas.config": plain,
 		}}),
+		WithListener(localkafka.Listener{Name: Tickets, Protocol: "SASL_PLAINTEXT", Properties: map[string]string{
+			"sasl.enabled.mechanisms": "GSSAPI", "sasl.kerberos.service.name": "kafka",
+			"gssapi.sasl.jaas.config": fmt.Sprintf(`com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true isInitiator=false keyTab="%s" principal="%s@%s";`,
+				keys, TicketService, TicketRealm),
+		}}),
 		WithListener(localkafka.Listener{Name: Mutual, Protocol: "SSL", Properties: with(map[string]string{"ssl.client.auth": "required"})}),
 		WithListener(localkafka.Listener{Name: Expired, Protocol: "SSL", Properties: map[string]string{
 			"ssl.keystore.location": expired, "ssl.keystore.type": "PEM",
 		}}),
 	)
 	return s
+}
+
+// TicketKeytab is the key of TicketService.
+func TicketKeytab() (*keytab.Keytab, error) {
+	k := keytab.New()
+	return k, k.AddEntry(TicketService, TicketRealm, TicketPassword, time.Unix(1, 0), 1, etypeID.AES256_CTS_HMAC_SHA1_96)
+}
+
+// tickets writes the files that a broker needs to read tickets.
+func tickets(t testing.TB) (keytabFile, configFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	k, err := TicketKeytab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := k.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keytabFile, configFile = filepath.Join(dir, "kafka.keytab"), filepath.Join(dir, "krb5.conf")
+	config := fmt.Sprintf("[libdefaults]\n default_realm = %s\n dns_lookup_kdc = false\n[realms]\n %s = {\n  kdc = 127.0.0.1:1\n }\n", TicketRealm, TicketRealm)
+	if err := errors.Join(os.WriteFile(keytabFile, b, 0o600), os.WriteFile(configFile, []byte(config), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return keytabFile, configFile
 }
 
 // Door is the address of one of the doors.
