@@ -266,6 +266,10 @@ func (c *checker) kafka(ctx context.Context, check, name string, cfg kafka.Confi
 	cfg.RequestTimeout = c.timeout
 	addrs := strings.Join(cfg.Brokers, ", ")
 	topics, err := admin.New(ctx, cfg)
+	if errors.Is(err, admin.ErrAccess) { // it says what to do
+		c.fail(exitFailed, check, err.Error(), "")
+		return
+	}
 	if err != nil {
 		c.fail(exitFailed, check, err.Error(), "start the brokers, or correct "+check+".brokers")
 		return

@@ -100,10 +100,15 @@ func (a *access) handshake(ctx context.Context, conn net.Conn, addr string) (net
 	}
 	secured := tls.Client(conn, cfg)
 	if err := secured.HandshakeContext(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = errNoAnswer
+		}
 		return nil, err
 	}
 	return secured, nil
 }
+
+const errNoAnswer = constError("no answer in time")
 
 // login puts the way to log in into sarama's configuration. Calls that wait
 // for others end when stop is closed.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"syscall"
 
@@ -35,6 +34,43 @@ func accessTrouble(err error, cfg Config) error {
 		return fmt.Errorf("the brokers at %s ask for no login there; take sasl out, or choose the address of a listener that has it", at)
 	}
 	return kerberosTrouble(err, cfg)
+}
+
+// AccessTrouble says in one line with a remedy what is wrong with the way to
+// the brokers, where errs, of a client with the configuration sc, are about files,
+// TLS or the login; otherwise it returns nil.
+func (c Config) AccessTrouble(sc *sarama.Config, errs ...error) error {
+	for _, err := range errs {
+		if trouble := accessTrouble(err, c); trouble != nil {
+			return trouble
+		}
+	}
+	for _, err := range errs {
+		if trouble := accessTrouble(ask(c, sc, err), c); trouble != nil {
+			return trouble
+		}
+	}
+	return nil
+}
+
+// ask finds out why no broker can be used where sarama keeps it to itself, as
+// it does with what brokers say about a login. All other errors it returns.
+func ask(cfg Config, sc *sarama.Config, err error) error {
+	if cfg.SASL == nil || !errors.Is(err, sarama.ErrOutOfBrokers) || outOfBrokers(err) != nil {
+		return err
+	}
+	for _, addr := range cfg.Brokers {
+		b := sarama.NewBroker(addr)
+		if b.Open(sc) != nil {
+			continue
+		}
+		ok, cause := b.Connected()
+		_ = b.Close()
+		if !ok && cause != nil {
+			return sarama.Wrap(sarama.ErrOutOfBrokers, cause)
+		}
+	}
+	return err
 }
 
 // who tells apart the logins of one message.
@@ -81,7 +117,7 @@ func tlsRemedy(err error) string {
 		return "if it speaks plain text there, take tls out or choose the address of a listener with TLS"
 	case strings.Contains(err.Error(), "protocol version"):
 		return "it does not speak tls.min_version; lower that, or raise the broker's ssl.enabled.protocols"
-	case errors.Is(err, os.ErrDeadlineExceeded), isTimeout(err):
+	case errors.Is(err, errNoAnswer), isTimeout(err):
 		return "see that it runs and is not overloaded, and that it speaks TLS there"
 	}
 	return "see the broker's log"

@@ -193,27 +193,10 @@ func (c *cluster) wait(d time.Duration, stop <-chan struct{}) bool {
 	return false
 }
 
-// ask finds out why no broker can be used where sarama keeps it to itself, as
-// it does with what brokers say about a login.
-func (c *cluster) ask(err error) error {
-	for _, addr := range c.cfg.Brokers {
-		b := sarama.NewBroker(addr)
-		if b.Open(c.client.Config()) != nil {
-			continue
-		}
-		ok, cause := b.Connected()
-		_ = b.Close()
-		if !ok && cause != nil {
-			return sarama.Wrap(sarama.ErrOutOfBrokers, cause)
-		}
-	}
-	return err
-}
-
 // explain turns err into one line that ends with a remedy.
 func (c *cluster) explain(err error, topic string) error {
-	if c.cfg.SASL != nil && errors.Is(err, sarama.ErrOutOfBrokers) && outOfBrokers(err) == nil && c.dial.lastError() == nil {
-		err = c.ask(err)
+	if c.dial.lastError() == nil {
+		err = ask(c.cfg, c.client.Config(), err)
 	}
 	return explain(err, c.dial.lastError(), topic, c.cfg)
 }

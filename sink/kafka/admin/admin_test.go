@@ -9,6 +9,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"logferry/sink/kafka"
 )
 
 func TestATopicIsCreatedListedDescribedAndDeleted(t *testing.T) {
@@ -153,4 +155,32 @@ func TestWordsPutsAnErrorOnOneLineWithoutItsPrefixes(t *testing.T) {
 	} {
 		require.Equal(t, c.want, Words(c.err))
 	}
+}
+
+func TestALoginThatCannotBeMadeSaysWhatToChange(t *testing.T) {
+	brokers := startKafka(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "admin", "right"), kfake.Superuser("SCRAM-SHA-256", "admin", "right"))
+	login := func(mechanism, password string) kafka.Config {
+		c := config(brokers, 5*time.Second)
+		c.SASL = &kafka.SASL{Mechanism: mechanism, Username: "admin", Password: kafka.Secret(password)}
+		return c
+	}
+	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256"} {
+		topics, err := New(t.Context(), login(mechanism, "right"))
+		require.NoError(t, err)
+		_, err = topics.List(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, topics.Close())
+	}
+	missing := login("PLAIN", "")
+	missing.SASL.PasswordFile = "/nowhere/password"
+	_, err := New(t.Context(), missing)
+	require.ErrorIs(t, err, ErrAccess)
+	require.ErrorContains(t, err, "sasl.password_file: open /nowhere/password: no such file or directory; check its name and mode")
+
+	encrypted := login("PLAIN", "right")
+	encrypted.RequestTimeout = 300 * time.Millisecond
+	encrypted.TLS = &kafka.TLSConfig{}
+	_, err = New(t.Context(), encrypted)
+	require.ErrorIs(t, err, ErrAccess)
+	require.ErrorContains(t, err, "no answer in time; see that it runs and is not overloaded, and that it speaks TLS there")
 }

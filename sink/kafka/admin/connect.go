@@ -3,7 +3,9 @@ package admin
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,7 +33,8 @@ type Client struct {
 // Connect reaches the cluster of cfg and returns once its metadata is known.
 // Defaults of cfg are filled in. The adjust functions may change the client's configuration before it is
 // used. Connect tries for at most cfg.RequestTimeout; its error names each
-// broker that did not answer, and is an ErrUnreachable when none did.
+// broker that did not answer, and is an ErrUnreachable when none did,
+// or an ErrAccess, which ends with a remedy, when TLS or the login failed.
 //
 // The caller closes the client.
 func Connect(ctx context.Context, cfg kafka.Config, adjust ...func(*sarama.Config)) (*Client, error) {
@@ -62,9 +65,12 @@ func Connect(ctx context.Context, cfg kafka.Config, adjust ...func(*sarama.Confi
 		err = context.Cause(tryCtx)
 	}
 	if err != nil {
-		d.cut()
+		defer d.cut()
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("connect to kafka: %w", context.Cause(ctx))
+		}
+		if trouble := cfg.AccessTrouble(conf, append(slices.Collect(maps.Values(d.failed())), err)...); trouble != nil {
+			return nil, saidf(ErrAccess, "%v", trouble)
 		}
 		return nil, unreachable(cfg.Brokers, d.failed(), time.Since(began), err)
 	}

@@ -20,6 +20,7 @@ var (
 	ErrTopicExists  = errors.New("topic already exists")
 	ErrUnknownTopic = errors.New("unknown topic")
 	ErrUnreachable  = errors.New("kafka cannot be reached")
+	ErrAccess       = errors.New("kafka lets nobody in")
 )
 
 // said is an error in its own words that is also one of the sentinels above.
