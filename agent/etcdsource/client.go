@@ -20,15 +20,15 @@ const unaryRetries = 3
 
 // dial returns a client, logged in if a user is set. ctx bounds the client's
 // life. The client says nothing by itself: each of its errors reaches a
-// caller here, who logs it.
-func dial(ctx context.Context, cfg Config) (*clientv3.Client, error) {
+// caller here, who logs it. secure may be nil.
+func dial(ctx context.Context, cfg Config, secure *fileCredentials) (*clientv3.Client, error) {
 	password, err := cfg.password()
 	if err != nil {
 		return nil, err
 	}
 	options := []grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast)}
-	if cfg.TLS != nil {
-		options = append(options, grpc.WithTransportCredentials(fileCredentials{*cfg.TLS}))
+	if secure != nil {
+		options = append(options, grpc.WithTransportCredentials(secure))
 	}
 	return clientv3.New(clientv3.Config{
 		Context:              ctx,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 
@@ -20,8 +21,9 @@ import (
 // failure.
 type link struct {
 	cfg  Config
-	one  bool          // one member at a time
-	turn chan struct{} // holds one token: whose turn it is to dial
+	tls  *fileCredentials // nil without tls
+	one  bool             // one member at a time
+	turn chan struct{}    // holds one token: whose turn it is to dial
 
 	mu     sync.Mutex
 	users  int
@@ -30,15 +32,15 @@ type link struct {
 	cancel context.CancelFunc
 }
 
-func newLink(cfg Config) *link {
-	l := &link{cfg: cfg, turn: make(chan struct{}, 1)}
+func newLink(cfg Config, log *slog.Logger) *link {
+	l := &link{cfg: cfg, tls: newFileCredentials(cfg, log), turn: make(chan struct{}, 1)}
 	l.turn <- struct{}{}
 	return l
 }
 
 // newAgentLink returns a link with one member at a time.
-func newAgentLink(cfg Config) *link {
-	l := newLink(cfg)
+func newAgentLink(cfg Config, log *slog.Logger) *link {
+	l := newLink(cfg, log)
 	l.one, l.member = true, rand.N(1<<20)
 	return l
 }
@@ -94,7 +96,7 @@ func (l *link) get(ctx context.Context) (*clientv3.Client, error) {
 	}
 	life, cancel := context.WithCancel(context.Background())
 	stop := context.AfterFunc(ctx, cancel)
-	c, err := dial(life, l.target())
+	c, err := dial(life, l.target(), l.tls)
 	if !stop() {
 		if err == nil {
 			_ = c.Close()

@@ -88,7 +88,7 @@ func TestTheDocumentedRoleOfOperatorsIsEnough(t *testing.T) {
 	_, err = s.Delete(t.Context(), "web")
 	require.NoError(t, err)
 
-	client, err := dial(t.Context(), login("logferry-operator"))
+	client, err := dial(t.Context(), login("logferry-operator"), nil)
 	require.NoError(t, err)
 	defer func() { _ = client.Close() }()
 	_, err = client.Put(t.Context(), "/logferry/agents/a", "{}")

@@ -432,7 +432,7 @@ func TestTheDocumentedRoleOfAgentsIsEnoughForRolloutsAndLetsThemKeepNoText(t *te
 	p.phase(p.put("two", quick), rollout.Done)
 	p.runs("two", 2)
 
-	client, err := dial(t.Context(), p.cfg["a"])
+	client, err := dial(t.Context(), p.cfg["a"], nil)
 	require.NoError(t, err)
 	defer func() { _ = client.Close() }()
 	_, err = client.Put(t.Context(), "/logferry/good/web", text("mine"))

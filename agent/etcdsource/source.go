@@ -116,7 +116,7 @@ func New(cfg Config, log *slog.Logger) (*Source, error) {
 		return nil, err
 	}
 	return &Source{
-		cfg: cfg, log: log, link: newAgentLink(cfg), sets: newTaskSets(cfg), outbox: make(chan delivery, 1),
+		cfg: cfg, log: log, link: newAgentLink(cfg, log), sets: newTaskSets(cfg), outbox: make(chan delivery, 1),
 	}, nil
 }
 

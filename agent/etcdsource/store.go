@@ -46,7 +46,7 @@ func OpenStore(cfg Config, log *slog.Logger) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, log: log, link: newLink(cfg)}
+	s := &Store{cfg: cfg, log: log, link: newLink(cfg, log)}
 	s.link.enter()
 	return s, nil
 }

@@ -3,6 +3,7 @@ package etcdsource
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"strings"
 
@@ -13,17 +14,32 @@ import (
 
 // TLSConfig says how to speak TLS with etcd: the `tls:` section of agent.yaml.
 // Its files are read anew at each connection, so that renewed certificates
-// are used without a restart.
+// are used without a restart; files that are of no use leave the last good ones in use.
 type TLSConfig = tlsfiles.Config
 
-// fileCredentials makes each connection with the files as they are then.
-type fileCredentials struct{ cfg TLSConfig }
+// fileCredentials makes each connection with the files as they are then. Safe
+// for use from several goroutines.
+type fileCredentials struct {
+	cfg   TLSConfig
+	files *tlsfiles.Files
+	log   *slog.Logger
+}
 
-var _ credentials.TransportCredentials = fileCredentials{}
+var _ credentials.TransportCredentials = (*fileCredentials)(nil)
+
+// newFileCredentials returns nil without tls.
+func newFileCredentials(cfg Config, log *slog.Logger) *fileCredentials {
+	if cfg.TLS == nil {
+		return nil
+	}
+	return &fileCredentials{cfg: *cfg.TLS, files: tlsfiles.New(*cfg.TLS), log: log}
+}
 
 // ClientHandshake implements credentials.TransportCredentials.
-func (f fileCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	cfg, err := f.cfg.Load()
+func (f *fileCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	cfg, err := f.files.Get(func(fault error) {
+		f.log.Warn("a renewed TLS file for etcd cannot be used, the last good one stays in use; mend it", "error", fault)
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -35,21 +51,21 @@ func (f fileCredentials) ClientHandshake(ctx context.Context, authority string, 
 
 // ServerHandshake implements credentials.TransportCredentials; an agent is no
 // server.
-func (f fileCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (f *fileCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	return nil, nil, errors.New("these credentials are a client's")
 }
 
 // Info implements credentials.TransportCredentials.
-func (f fileCredentials) Info() credentials.ProtocolInfo {
+func (f *fileCredentials) Info() credentials.ProtocolInfo {
 	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements credentials.TransportCredentials.
-func (f fileCredentials) Clone() credentials.TransportCredentials { return f }
+func (f *fileCredentials) Clone() credentials.TransportCredentials { return f }
 
 // OverrideServerName implements credentials.TransportCredentials; the name is
 // that of the configuration.
-func (f fileCredentials) OverrideServerName(string) error { return nil }
+func (f *fileCredentials) OverrideServerName(string) error { return nil }
 
 // tlsRemedies are what to do about the words of an error that TLS has made,
 // the particular before the general.
