@@ -43,6 +43,8 @@ type Options struct {
 	// Reading is told of each read before it, with its size in bytes; it must not
 	// block. nil: nobody is told.
 	Reading func(n int)
+	// Once makes Run return when every task has finished. All of them must read once.
+	Once bool
 	// Version of the program, for the registration in etcd.
 	Version string
 }
@@ -51,6 +53,7 @@ type Options struct {
 // called from any goroutine.
 type Agent struct {
 	cfg        Config
+	once       bool
 	log        *slog.Logger
 	registry   *prometheus.Registry
 	store      *checkpoint.Store
@@ -74,7 +77,7 @@ type Agent struct {
 // store, an inotify instance and the HTTP listener. cfg must have its
 // defaults and be valid. Kafka and etcd are not contacted before Run.
 func New(cfg Config, opts Options, log *slog.Logger) (*Agent, error) {
-	a := &Agent{log: log, registry: prometheus.NewRegistry(), taps: newTaps()}
+	a := &Agent{once: opts.Once, log: log, registry: prometheus.NewRegistry(), taps: newTaps()}
 	if opts.DryRun != nil { // what was only shown must not count as delivered
 		dir, err := os.MkdirTemp("", "logferry-dry-run-")
 		if err != nil {
@@ -202,7 +205,7 @@ func (a *Agent) Reload() {
 	}
 }
 
-// Run ships until ctx ends. Then every task stops reading at once and
+// Run ships until ctx ends, or until all is read with Options.Once. Then every task stops reading at once and
 // delivers what it has read, for at most shutdown_timeout; the last offsets
 // are stored before Run returns. HTTP answers until the end.
 func (a *Agent) Run(ctx context.Context) error {
@@ -214,7 +217,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopWork()
 
 	var ground, work sync.WaitGroup // what must outlive the tasks, and the tasks with their sources
-	errs := make(chan error, len(a.sources)+6)
+	errs := make(chan error, len(a.sources)+7)
 	start := func(wg *sync.WaitGroup, ctx context.Context, run func(context.Context) error) {
 		wg.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -237,6 +240,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, src := range a.sources {
 		start(&work, working, func(ctx context.Context) error {
 			return src.Run(ctx, func(snap task.Snapshot) { a.supervisor.Apply(src.Name(), snap) })
+		})
+	}
+	if a.once {
+		start(&work, working, func(ctx context.Context) error {
+			err := a.supervisor.awaitFinished(ctx)
+			if err == nil {
+				stopWork()
+			}
+			return err
 		})
 	}
 	<-working.Done()

@@ -126,7 +126,7 @@ func (a *Agent) notReady() []string {
 	running := 0
 	for _, t := range a.supervisor.Tasks() {
 		switch {
-		case t.State == TaskRunning, t.State == TaskDraining, t.Held:
+		case t.State == TaskRunning, t.State == TaskDraining, t.State == TaskFinished, t.Held:
 			running++
 		case t.State == TaskFailing:
 			failing = append(failing, fmt.Sprintf("task %s: %s", t.Name, t.Error))

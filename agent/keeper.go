@@ -23,6 +23,7 @@ const (
 	TaskFailing  TaskState = "failing"  // its pipeline cannot be started, or cannot deliver
 	TaskStopped  TaskState = "stopped"  // it is paused
 	TaskRefused  TaskState = "refused"  // its definition is not valid and there was never a valid one
+	TaskFinished TaskState = "finished" // it reads once, and all of that is delivered
 )
 
 // restartDelay is the pause before a pipeline that ended by itself runs again.
@@ -46,6 +47,7 @@ type keeper struct {
 	aside   uint64 // dead letters before the version came
 	waiting bool   // for another task to go, see takeOver
 	held    string // why want does not run, while version runs on; see vet.go
+	ended   intake // of a version that is finished; nil otherwise
 }
 
 func newKeeper(s *Supervisor, name string) *keeper {
@@ -165,7 +167,7 @@ func (k *keeper) runVersion(ctx context.Context, w want) bool {
 		return false
 	}
 	k.mu.Lock()
-	k.running, k.state, k.err, k.started = p, TaskRunning, "", time.Now()
+	k.running, k.state, k.err, k.started, k.ended = p, TaskRunning, "", time.Now(), nil
 	k.tryLocked(w)
 	k.mu.Unlock()
 	k.s.log.Info("task started", "task", k.name, "source", w.source, "topic", w.task.Topic, "paths", w.task.Paths)
@@ -176,6 +178,11 @@ func (k *keeper) runVersion(ctx context.Context, w want) bool {
 	k.mu.Unlock()
 	if err != nil {
 		k.failed(err)
+	}
+	if !changed && err == nil && p.once != nil {
+		if report := p.once.Report(); !report.Finished.IsZero() {
+			return k.rest(ctx, p, report)
+		}
 	}
 	if changed {
 		k.s.log.Info("task stopped", "task", k.name)
@@ -228,6 +235,21 @@ func (k *keeper) waitForChange(ctx context.Context, done <-chan error, p *pipeli
 	}
 }
 
+// rest keeps what a finished task reports until the task changes or ctx ends. Nothing of it
+// runs, and no file is open.
+func (k *keeper) rest(ctx context.Context, p *pipeline, r collector.OnceReport) bool {
+	k.mu.Lock()
+	k.state, k.err, k.ended = TaskFinished, r.Error, p.once
+	k.mu.Unlock()
+	k.s.log.Info("task finished", "task", k.name, "files", r.Files, "failed", r.Failed, "records", r.Records, "bytes", r.Bytes)
+	k.s.noteFinished()
+	select {
+	case <-k.signal:
+	case <-ctx.Done():
+	}
+	return true
+}
+
 func (k *keeper) setState(st TaskState) {
 	k.mu.Lock()
 	k.state = st
@@ -267,6 +289,8 @@ type TaskStatus struct {
 
 	RefusedRevision int64 `json:"refused_revision,omitempty"` // of etcd, that wrote the newest version, if it was refused
 
+	Once *collector.OnceReport `json:"once,omitempty"` // how far a task is that reads once
+
 	// Since the agent's start; only the API fills them in.
 	AckedRecords  uint64 `json:"acked_records"`
 	AckedBytes    uint64 `json:"acked_bytes"` // of the records' values
@@ -274,7 +298,7 @@ type TaskStatus struct {
 	DeadLetters   uint64 `json:"dead_letters"`
 
 	states  map[collector.FileState]int
-	collect *collector.Collector // of what runs; nil: nothing does
+	collect intake // of what runs or is finished; nil: there is none
 }
 
 // Tasks lists every task that this agent knows, sorted by name.
@@ -364,19 +388,26 @@ func (s *Supervisor) status(name string) (TaskStatus, bool) {
 
 func (k *keeper) status() TaskStatus {
 	st, p := k.brief()
-	if p == nil {
+	k.mu.Lock()
+	aside, from := k.aside, k.ended
+	k.mu.Unlock()
+	if p != nil {
+		st.BufferedBytes, from = p.account.Used(), p.collect
+	}
+	if from == nil {
 		return st
 	}
-	k.mu.Lock()
-	aside := k.aside
-	k.mu.Unlock()
 	if n := k.deadLetters(); n > aside && !st.Held {
 		st.SetAside = n - aside
 	}
-	st.BufferedBytes, st.Abandoned = p.account.Used(), p.collect.Abandoned()
-	st.NotCollected, st.FirstRefused = p.collect.NotCollected()
-	totals := p.collect.Totals()
+	st.Abandoned = from.Abandoned()
+	st.NotCollected, st.FirstRefused = from.NotCollected()
+	totals := from.Totals()
 	st.Files, st.LagBytes, st.LagSeconds = totals.Count(), totals.LagBytes, totals.LagSeconds
-	st.states, st.collect = totals.Files, p.collect
+	st.states, st.collect = totals.Files, from
+	if once, ok := from.(*collector.Once); ok {
+		report := once.Report()
+		st.Once = &report
+	}
 	return st
 }

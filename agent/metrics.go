@@ -15,8 +15,17 @@ type stateMetrics struct {
 	fleet      func() (reg etcdsource.Registration, configured bool)
 	rollouts   func() (waves []etcdsource.RolloutWave, leads, configured bool)
 
-	lagBytes, oldestUnacked, files, buffered, taskInfo, tasks, reloadOK, etcdConnected, registered, idClash, rolloutWave, rolloutLeader *prometheus.Desc
+	lagBytes, oldestUnacked, files, buffered, taskInfo, tasks, reloadOK, etcdConnected, registered, idClash, rolloutWave, rolloutLeader, onceFinished, onceRecords, onceBytes *prometheus.Desc
 }
+
+// noFiles is what a task has that was never started.
+var noFiles = func() map[collector.FileState]int {
+	m := map[collector.FileState]int{}
+	for _, st := range collector.FileStates {
+		m[st] = 0
+	}
+	return m
+}()
 
 func newStateMetrics(s *Supervisor, etcd func() (bool, bool), fleet func() (etcdsource.Registration, bool), rollouts func() ([]etcdsource.RolloutWave, bool, bool)) *stateMetrics {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
@@ -36,12 +45,15 @@ func newStateMetrics(s *Supervisor, etcd func() (bool, bool), fleet func() (etcd
 		idClash:       desc("etcd_id_clash", "1 while another agent is registered under the same id."),
 		rolloutWave:   desc("rollout_wave", "The newest open wave of a change that has not reached every agent, or the one in which it went back.", "task", "phase"),
 		rolloutLeader: desc("rollout_leader", "1 while this agent moves rollouts on."),
+		onceFinished:  desc("once_finished", "1 when a task that reads once has delivered all that it can read, 0 before.", "task"),
+		onceRecords:   desc("once_records", "Records that a task that reads once has delivered, over all starts of the agent.", "task"),
+		onceBytes:     desc("once_bytes", "Bytes of text that a task that reads once has delivered, over all starts of the agent.", "task"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *stateMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.lagBytes, m.oldestUnacked, m.files, m.buffered, m.taskInfo, m.tasks, m.reloadOK, m.etcdConnected, m.registered, m.idClash, m.rolloutWave, m.rolloutLeader} {
+	for _, d := range []*prometheus.Desc{m.lagBytes, m.oldestUnacked, m.files, m.buffered, m.taskInfo, m.tasks, m.reloadOK, m.etcdConnected, m.registered, m.idClash, m.rolloutWave, m.rolloutLeader, m.onceFinished, m.onceRecords, m.onceBytes} {
 		ch <- d
 	}
 }
@@ -51,7 +63,7 @@ func (m *stateMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	states := map[TaskState]int{TaskPending: 0, TaskRunning: 0, TaskDraining: 0, TaskFailing: 0, TaskStopped: 0, TaskRefused: 0}
+	states := map[TaskState]int{TaskPending: 0, TaskRunning: 0, TaskDraining: 0, TaskFailing: 0, TaskStopped: 0, TaskRefused: 0, TaskFinished: 0}
 	for _, t := range m.supervisor.Tasks() {
 		states[t.State]++
 		if t.Task == nil {
@@ -64,8 +76,16 @@ func (m *stateMetrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.lagBytes, float64(t.LagBytes), t.Name)
 		gauge(m.oldestUnacked, t.LagSeconds, t.Name)
 		gauge(m.buffered, float64(t.BufferedBytes), t.Name)
-		for _, st := range collector.FileStates {
-			gauge(m.files, float64(t.states[st]), t.Name, string(st))
+		if t.states == nil {
+			t.states = noFiles
+		}
+		for st, n := range t.states {
+			gauge(m.files, float64(n), t.Name, string(st))
+		}
+		if o := t.Once; o != nil {
+			gauge(m.onceFinished, boolValue(!o.Finished.IsZero()), t.Name)
+			gauge(m.onceRecords, float64(o.Records), t.Name)
+			gauge(m.onceBytes, float64(o.Bytes), t.Name)
 		}
 	}
 	for st, n := range states {

@@ -71,13 +71,27 @@ func (m meter) Acquire(ctx context.Context, n int) error {
 // delivers them and resolves each one; the resolved prefix moves the committed
 // offset in the checkpoint store.
 type pipeline struct {
-	collect *collector.Collector
+	collect intake
+	once    *collector.Once // collect, of a task that reads once; nil: it goes on for ever
 	sink    sink.Sink
 	queue   chan *record.Batch
 	account *Account
 	store   *checkpoint.Store
 	drain   time.Duration // how long a stopping pipeline waits for acknowledgements
 	log     *slog.Logger
+}
+
+// intake brings a task's records in: collector.Collector or collector.Once.
+type intake interface {
+	Run(ctx context.Context, out chan<- *record.Batch) error
+	Close() // after Run; stores the last offsets
+	Files() []collector.FileStatus
+	Totals() collector.Totals
+	Refused() map[string]string
+	Explain(path string) collector.Explanation
+	Abandoned() int64
+	CollectsNothing() (path, why string, n int)
+	NotCollected() (n int, example string)
 }
 
 // newPipeline translates a task into the stages' own configurations. remote
@@ -96,10 +110,16 @@ func newPipeline(r *rooms, t task.Task, remote bool) (*pipeline, error) {
 		sink: out, queue: make(chan *record.Batch, queueBatches), account: r.budget.Open(),
 		store: r.store, drain: r.cfg.ShutdownTimeout, log: log,
 	}
-	p.collect = collector.New(collect, collector.Deps{
+	deps := collector.Deps{
 		Store: r.store, Watcher: r.watcher, Pool: r.pool, Budget: r.metered(p.account), Deleted: r.deleted, Metrics: r.collector, Log: r.log,
 		Tap: r.taps.of(t.Name).offer,
-	})
+	}
+	if t.Once {
+		p.once = collector.NewOnce(collect, deps)
+		p.collect = p.once
+		return p, nil
+	}
+	p.collect = collector.New(collect, deps)
 	return p, nil
 }
 
@@ -198,6 +218,12 @@ func routeKey(t task.Task) string {
 // and what was read is delivered, for at most the drain time. What is still
 // unacknowledged then is read again by the next start.
 func (p *pipeline) run(ctx context.Context) error {
+	if p.once != nil {
+		if done, err := p.once.Done(); done || err != nil {
+			p.account.Close()
+			return err // Kafka is not even asked for
+		}
+	}
 	collectCtx, stopCollect := context.WithCancel(ctx)
 	defer stopCollect()
 	sinkCtx, stopSink := context.WithCancel(context.WithoutCancel(ctx))

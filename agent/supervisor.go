@@ -26,9 +26,10 @@ type Supervisor struct {
 	log    *slog.Logger
 	aside  func(name string) uint64 // dead letters of a task since the program started; nil: there are none
 
-	places  *checkpoint.Store                      // of tasks in their files; nil: none can be taken over
-	reach   func(context.Context, task.Task) error // says why a task's cluster cannot be reached; nil: nobody looks
-	changed chan struct{}
+	places   *checkpoint.Store                      // of tasks in their files; nil: none can be taken over
+	reach    func(context.Context, task.Task) error // says why a task's cluster cannot be reached; nil: nobody looks
+	changed  chan struct{}
+	finished chan struct{} // some task finished, or what should run changed
 
 	mu        sync.Mutex
 	snapshots map[string]task.Snapshot
@@ -36,7 +37,8 @@ type Supervisor struct {
 	stopped   map[string]want    // that are paused
 	leaving   map[string]*keeper // removed or paused, and perhaps still draining
 	refused   map[string]refusal
-	others    int // tasks of the sources that are for other agents
+	others    int  // tasks of the sources that are for other agents
+	complete  bool // a snapshot of every source is part of what should run
 }
 
 type refusal struct {
@@ -57,7 +59,7 @@ type want struct {
 func NewSupervisor(self task.Identity, order []string, build func(task.Task, bool) (*pipeline, error), forget func(string), log *slog.Logger) *Supervisor {
 	return &Supervisor{
 		build: build, forget: forget, self: self, order: order, log: log,
-		changed: make(chan struct{}, 1), snapshots: map[string]task.Snapshot{}, keepers: map[string]*keeper{}, leaving: map[string]*keeper{}, refused: map[string]refusal{},
+		changed: make(chan struct{}, 1), finished: make(chan struct{}, 1), snapshots: map[string]task.Snapshot{}, keepers: map[string]*keeper{}, leaving: map[string]*keeper{}, refused: map[string]refusal{},
 	}
 }
 
@@ -83,6 +85,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-s.changed:
 			s.reconcile(ctx, &wg)
+			s.noteFinished()
 		}
 	}
 }
@@ -92,6 +95,7 @@ func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	desired, refused, others := s.desiredLocked()
+	s.complete = len(s.snapshots) == len(s.order)
 	s.refused, s.others, s.stopped = refused, others, map[string]want{}
 	for name, w := range desired {
 		if w.task.Paused {

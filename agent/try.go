@@ -10,6 +10,7 @@ import (
 	"logferry/collector/envelope"
 	"logferry/collector/frame"
 	"logferry/collector/shape"
+	"logferry/collector/tail"
 	"logferry/internal/record"
 	"logferry/sink/kafka"
 )
@@ -52,6 +53,14 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 		form = env.For(&record.Source{Task: t.Name, Host: host, Path: path, File: "DEVICE-INODE"})
 	}
 	var space frame.Space
+	if t.Once {
+		unpacked, rest, err := tail.Unpack(log)
+		if err != nil {
+			return false, fmt.Errorf("read the log: %w", err)
+		}
+		defer rest()
+		log = unpacked
+	}
 	data, err := io.ReadAll(io.LimitReader(log, TryBytes+1))
 	if err != nil {
 		return false, fmt.Errorf("read the log: %w", err)

@@ -75,3 +75,18 @@ func TestATrialShowsTheLinesOfContainers(t *testing.T) {
 		require.Equal(t, string(want), got.String())
 	}
 }
+
+func TestATryOfATaskThatReadsOnceUnpacksTheLog(t *testing.T) {
+	one := task.Task{Name: "old", Paths: []string{"/srv/*.gz"}, Topic: "t", Once: true}
+	one.SetDefaults()
+	for _, log := range []string{"a\nb\n", packed(t, "a\nb\n")} {
+		var got []string
+		whole, err := Try(one, "host", "/srv/a.gz", strings.NewReader(log), func(r Trial) error {
+			got = append(got, r.Value)
+			return nil
+		})
+		require.NoError(t, err)
+		require.True(t, whole)
+		require.Equal(t, []string{"a", "b"}, got)
+	}
+}

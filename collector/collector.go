@@ -127,14 +127,20 @@ func New(cfg Config, deps Deps) *Collector {
 		notices: newNotices(deps.Log.With("task", cfg.Task)),
 		short:   shortage{waiting: map[*stream]bool{}},
 	}
-	c.tail = &tail.Deps{
+	c.tail = tailDeps(cfg, deps, &c.metrics, c.log, c.ending)
+	return c
+}
+
+// tailDeps is what the files of a task share.
+func tailDeps(cfg Config, deps Deps, m *taskMetrics, log *slog.Logger, ending <-chan struct{}) *tail.Deps {
+	d := &tail.Deps{
 		Frame:  frame.Lines{MaxBytes: cfg.MaxLineBytes, DropLong: cfg.DropLong, KeepCR: cfg.KeepCR, Unit: cfg.Unit},
-		Groups: cfg.Groups, Quiet: cfg.GroupQuiet, Shape: cfg.Shape, Shaped: c.metrics.shaped, Wrapped: cfg.Wrapped, Unwrapped: c.metrics.unwrapped, Envelope: cfg.Envelope, Dressed: c.metrics.dressed,
-		FS: deps.FS, Now: deps.Now, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: c.log,
-		RecordOverhead: cfg.RecordOverhead, Links: cfg.Links, Allow: cfg.Allow, Ending: c.ending,
+		Groups: cfg.Groups, Quiet: cfg.GroupQuiet, Shape: cfg.Shape, Shaped: m.shaped, Wrapped: cfg.Wrapped, Unwrapped: m.unwrapped, Envelope: cfg.Envelope, Dressed: m.dressed,
+		FS: deps.FS, Now: deps.Now, Pool: deps.Pool, Budget: deps.Budget, Store: deps.Store, Log: log,
+		RecordOverhead: cfg.RecordOverhead, Links: cfg.Links, Allow: cfg.Allow, Ending: ending,
 		Read: func(b *record.Batch, raw int) {
-			c.metrics.readBytes.Add(float64(raw))
-			c.metrics.records.Add(float64(len(b.Records)))
+			m.readBytes.Add(float64(raw))
+			m.records.Add(float64(len(b.Records)))
 			if cfg.Throttle != nil {
 				cfg.Throttle.Spend(len(b.Records), textBytes(b))
 			}
@@ -142,19 +148,19 @@ func New(cfg Config, deps Deps) *Collector {
 				deps.Tap(b)
 			}
 		},
-		Acked: func(b *record.Batch) { c.metrics.ackSeconds.Observe(time.Since(b.Time).Seconds()) },
+		Acked: func(b *record.Batch) { m.ackSeconds.Observe(time.Since(b.Time).Seconds()) },
 		Long: func(cut, dropped int) {
 			if cut+dropped > 0 {
-				c.metrics.cut.Add(float64(cut))
-				c.metrics.dropped.Add(float64(dropped))
+				m.cut.Add(float64(cut))
+				m.dropped.Add(float64(dropped))
 			}
 		},
 	}
 	if cfg.Throttle != nil {
-		c.tail.MostRecords, c.tail.MostBytes = cfg.Throttle.MostLines(), cfg.Throttle.MostBytes()
-		c.tail.Budget = throttled{deps.Budget, cfg.Throttle}
+		d.MostRecords, d.MostBytes = cfg.Throttle.MostLines(), cfg.Throttle.MostBytes()
+		d.Budget = throttled{deps.Budget, cfg.Throttle}
 	}
-	return c
+	return d
 }
 
 // Run collects until ctx ends and sends batches to out, which it never
@@ -431,8 +437,12 @@ func (c *Collector) refuse(path string, why error) {
 func (c *Collector) NotCollected() (n int, example string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return notCollected(c.refused)
+}
+
+func notCollected(refused map[string]string) (n int, example string) {
 	first := ""
-	for path, why := range c.refused {
+	for path, why := range refused {
 		if why == whyPacked {
 			continue
 		}

@@ -308,13 +308,13 @@ func (c *Collector) forgetRefused(found map[string]bool) {
 	}
 }
 
-func (c *Collector) matches(p string) bool { return c.globOf(p) != "" && !c.excluded(p) }
+func (c *Collector) matches(p string) bool { return c.cfg.globOf(p) != "" && !c.excluded(p) }
 
-func (c *Collector) excluded(p string) bool { return c.excludedBy(p) != "" }
+func (c *Collector) excluded(p string) bool { return c.cfg.excludedBy(p) != "" }
 
 // excludedBy is the first pattern that excludes a path; "" if none does.
-func (c *Collector) excludedBy(p string) string {
-	for _, ex := range c.cfg.Exclude {
+func (cfg *Config) excludedBy(p string) string {
+	for _, ex := range cfg.Exclude {
 		subject := p
 		if !strings.ContainsRune(ex, '/') {
 			subject = filepath.Base(p)
@@ -327,8 +327,8 @@ func (c *Collector) excludedBy(p string) string {
 }
 
 // globOf is the first pattern of the task that matches a path; "" if none does.
-func (c *Collector) globOf(p string) string {
-	for _, glob := range c.cfg.Paths {
+func (cfg *Config) globOf(p string) string {
+	for _, glob := range cfg.Paths {
 		if ok, err := doublestar.PathMatch(glob, p); err == nil && ok {
 			return glob
 		}

@@ -35,7 +35,7 @@ func (c *Collector) Explain(path string) Explanation {
 		}
 		return e
 	}
-	glob, ex := c.globOf(path), c.excludedBy(path)
+	glob, ex := c.cfg.globOf(path), c.cfg.excludedBy(path)
 	if glob == "" && !c.isNeighbour(path) {
 		e.Why = "no pattern of the task matches it; its paths are " + strings.Join(c.cfg.Paths, ", ")
 		return e

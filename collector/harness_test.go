@@ -203,6 +203,10 @@ func (s *sink) resolveLocked(last bool) {
 	if s.mode == ackNever || (s.mode == ackShuffled && len(s.held) < 8 && !last) {
 		return
 	}
+	s.resolveHeldLocked()
+}
+
+func (s *sink) resolveHeldLocked() {
 	rand.Shuffle(len(s.held), func(i, j int) { s.held[i], s.held[j] = s.held[j], s.held[i] })
 	for _, b := range s.held {
 		b.Done()

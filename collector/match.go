@@ -19,7 +19,12 @@ func (c *Collector) CollectsNothing() (path, why string, n int) {
 			return "", "", 0
 		}
 	}
-	for p, text := range c.refused {
+	return firstRefused(c.refused)
+}
+
+// firstRefused is the first path that is refused, with its reason, and how many are.
+func firstRefused(refused map[string]string) (path, why string, n int) {
+	for p, text := range refused {
 		if text == whyPacked { // no trouble: it belongs to a path that may come back
 			continue
 		}

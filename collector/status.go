@@ -32,9 +32,13 @@ const (
 	FileClosed  FileState = "closed"  // quiet for close_inactive, its descriptor is closed
 	FileRotated FileState = "rotated" // renamed or deleted, still watched
 	FileFailed  FileState = "failed"  // it cannot be opened or read; it is tried again
+
+	// Of a task that reads once, besides reading and failed.
+	FileWaiting FileState = "waiting" // its turn has not come
+	FileEnded   FileState = "ended"   // delivered to its end
 )
 
-// FileStates lists all states, for the metric.
+// FileStates lists the states of files that are followed, for the metric.
 var FileStates = []FileState{FileReading, FileQuiet, FileClosed, FileRotated, FileFailed}
 
 // Totals sums up the files of one task.
@@ -64,13 +68,24 @@ func (c *Collector) Files() []FileStatus {
 // Totals sums up what is collected at this moment. It costs no memory for each
 // file, as it is asked for at each scrape.
 func (c *Collector) Totals() Totals {
-	t := Totals{Files: make(map[FileState]int, len(FileStates))}
-	c.eachFile(func(st FileStatus, _ checkpoint.FileID) {
-		t.Files[st.State]++
-		t.LagBytes += st.LagBytes
-		t.LagSeconds = max(t.LagSeconds, st.LagSeconds)
-	})
+	t := newTotals(FileStates)
+	c.eachFile(func(st FileStatus, _ checkpoint.FileID) { t.add(st) })
 	return t
+}
+
+// newTotals counts no file in each of the states.
+func newTotals(states []FileState) Totals {
+	t := Totals{Files: make(map[FileState]int, len(states))}
+	for _, st := range states {
+		t.Files[st] = 0
+	}
+	return t
+}
+
+func (t *Totals) add(st FileStatus) {
+	t.Files[st.State]++
+	t.LagBytes += st.LagBytes
+	t.LagSeconds = max(t.LagSeconds, st.LagSeconds)
 }
 
 // eachFile calls yield for each file, without the name of its id; a path that

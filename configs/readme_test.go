@@ -29,7 +29,7 @@ func readme(t *testing.T) []byte {
 
 func TestExamplesOfTheDocumentsAreValid(t *testing.T) {
 	for _, name := range []string{
-		"../README.md", "../docs/dead-letters.md", "../docs/fleet.md", "../docs/kafka-security.md", "../docs/records.md", "../docs/security.md",
+		"../README.md", "../docs/dead-letters.md", "../docs/fleet.md", "../docs/kafka-security.md", "../docs/records.md", "../docs/security.md", "../docs/sources.md",
 	} {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)

@@ -19,6 +19,7 @@ const (
 	stateFailing  = "failing"
 	stateStopped  = "stopped"
 	stateDraining = "draining"
+	stateFinished = "finished"
 	statePending  = "pending" // the agent has not told yet that it took the newest version
 	stateUnknown  = "unknown" // the agent runs more tasks than its report can hold
 )
@@ -49,6 +50,7 @@ type TaskOverview struct {
 	Refused  int    `json:"refused"`
 	Failing  int    `json:"failing"`
 	Stopped  int    `json:"stopped"`
+	Finished int    `json:"finished,omitempty"`
 	Unknown  int    `json:"unknown"`
 
 	Files         int       `json:"files"`
@@ -135,7 +137,7 @@ func stateOn(m Member, r TaskReport, reported, meant bool, newest int64) string 
 		return stateRefused
 	case !meant && m.Applied() < newest, !meant && r.State == stateRunning:
 		return stateDraining // it has not heard yet, or has not said, that it is not meant any more
-	case (r.State == stateRunning || r.State == stateStopped) && r.Revision < newest:
+	case (r.State == stateRunning || r.State == stateStopped || r.State == stateFinished) && r.Revision < newest:
 		return statePending
 	}
 	return r.State
@@ -152,6 +154,8 @@ func (o *TaskOverview) add(m Member, r TaskReport, state string) {
 		o.Failing++
 	case stateStopped:
 		o.Stopped++
+	case stateFinished:
+		o.Finished++
 	case stateUnknown:
 		o.Unknown++
 	default:

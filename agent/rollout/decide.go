@@ -221,7 +221,7 @@ func (s State) trouble(a Agent) (text string, final bool) {
 		return "failing: " + a.Error, false
 	case has && a.LagGrows:
 		return "its lag grows", false
-	case !has || a.State != "running":
+	case !has || a.State != "running" && a.State != "finished":
 		return "it has not taken the change yet", false
 	}
 	return "", false

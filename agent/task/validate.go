@@ -76,6 +76,7 @@ func (t Task) problems() Problems {
 	c.selector(t.Select)
 	c.rollout(t.Rollout)
 	c.words(t)
+	c.once(t)
 	c.durations(t)
 	if t.MaxLineBytes < MinLineBytes || t.MaxLineBytes > LargestMaxBytes {
 		c.add("max_line_bytes", "%s is out of bounds; it must lie between %s and %s", t.MaxLineBytes, MinLineBytes, LargestMaxBytes)
@@ -184,6 +185,16 @@ func (c *checker) words(t Task) {
 		if !slices.Contains(w.allowed, w.value) {
 			c.add(w.key, "cannot be %q; use one of %s", w.value, strings.TrimSuffix(strings.Join(w.allowed, ", "), ", "))
 		}
+	}
+}
+
+func (c *checker) once(t Task) {
+	switch {
+	case !t.Once:
+	case t.Start == StartEnd:
+		c.add("start", "cannot be end with once: true, which reads what is in the files; take one of them out")
+	case t.Poll:
+		c.add("poll", "is not used with once: true, which does not wait for changes; take it out")
 	}
 }
 

@@ -52,6 +52,8 @@ func TestValidateSaysWhatToChange(t *testing.T) {
 		{func(t *Task) { t.Topic = ".." }, `topic: ".." is not a valid topic name; use 1 to 249 of the letters a-z A-Z 0-9 . _ -`},
 		{func(t *Task) { t.Topic = "web\nlog" }, `topic: "web\nlog" is not a valid topic name; use 1 to 249 of the letters a-z A-Z 0-9 . _ -`},
 		{func(t *Task) { t.Start = "middle" }, `start: cannot be "middle"; use one of beginning, end`},
+		{func(t *Task) { t.Once, t.Start = true, StartEnd }, `start: cannot be end with once: true, which reads what is in the files; take one of them out`},
+		{func(t *Task) { t.Once, t.Poll = true, true }, `poll: is not used with once: true, which does not wait for changes; take it out`},
 		{func(t *Task) { t.Format = "json" }, `format: cannot be "json"; use one of auto, raw, cri, docker`},
 		{func(t *Task) { t.Format, t.Encoding = FormatDocker, "gbk" }, `encoding: "gbk" cannot be that of format: docker, whose lines are UTF-8; take encoding out`},
 		{func(t *Task) { t.Format, t.Encoding = FormatCRI, "UTF_16LE" }, `encoding: "UTF_16LE" cannot be that of format: cri, whose lines begin in ASCII; take encoding out`},

@@ -73,7 +73,7 @@ type checkpointRow struct {
 const (
 	stateCurrent = "current" // it stands under its path
 	stateRotated = "rotated" // another file does, or none
-	stateDone    = "done"    // rotated and delivered to its end
+	stateDone    = "done"    // rotated, or of a task that reads once, and delivered to its end
 )
 
 func (a *app) checkpointListCmd() *cobra.Command {
@@ -171,9 +171,9 @@ func rowOf(task string, id checkpoint.FileID, st checkpoint.State) checkpointRow
 	r := checkpointRow{Task: task, Path: st.Path, File: id.String(), Committed: st.Offset, State: stateRotated, Updated: st.Updated}
 	info, err := tail.Look(st.Path)
 	switch {
-	case err == nil && info.ID == id && st.Packed == "" && !st.Done:
+	case err == nil && info.ID == id && st.Packed == "" && !st.Done && st.Once != checkpoint.OnceEnded:
 		r.State, r.Size = stateCurrent, &info.Size
-	case st.Done:
+	case st.Done, st.Once == checkpoint.OnceEnded:
 		r.State = stateDone
 	}
 	return r

@@ -144,6 +144,9 @@ func (a *app) setCheckpoint(s *checkpoint.Store, output *outputFlag, task, path 
 	before, known := s.Get(task, id)
 	if known {
 		st.Elsewhere = before.Elsewhere
+		if before.Once != checkpoint.OnceNot {
+			st.Once, st.Until = checkpoint.OnceOpen, before.Until
+		}
 	}
 	s.Put(task, id, st)
 	what := "; nothing was committed before"
@@ -192,6 +195,10 @@ The agent must be stopped.`,
 				return nil, err
 			}
 			for _, id := range of[task] {
+				if st, ok := s.Get(task, id); ok && st.Once != checkpoint.OnceNot { // the task would not look for it again
+					s.Put(task, id, st.Again())
+					continue
+				}
 				s.Delete(task, id)
 			}
 			return func() error {

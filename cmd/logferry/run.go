@@ -46,6 +46,7 @@ type runFlags struct {
 	logLevel    string
 	logFormat   string
 	dryRun      bool
+	once        bool
 }
 
 func (a *app) runCmd() *cobra.Command {
@@ -57,6 +58,7 @@ Tasks come from the files and the etcd that the configuration names, and from --
 environment (LOGFERRY_*), the environment beats the file. SIGHUP reads the task files again.`,
 		Example: `  logferry run --config /etc/logferry/agent.yaml
   logferry run --path '/var/log/nginx/*.log' --topic web_log --brokers 127.0.0.1:9092 --state-dir /var/lib/logferry
+  logferry run --once --path '/srv/old/*.gz' --topic web_log --brokers 127.0.0.1:9092 --state-dir /var/lib/logferry-backfill
   logferry run --path './*.log' --topic web_log --dry-run`,
 		Args: needs(),
 	}
@@ -78,6 +80,7 @@ environment (LOGFERRY_*), the environment beats the file. SIGHUP reads the task 
 	flags.StringVar(&f.prefix, "prefix", "", "key prefix in etcd (default "+agent.DefaultEtcdPrefix+")")
 	flags.StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "", "text or json")
+	flags.BoolVar(&f.once, "once", false, "end when all tasks have read what is there: --path's does so, others need once: true; exit code 1 if something could not be read")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print lines to standard output instead of sending them; no checkpoint is kept")
 	cmd.RunE = a.body(func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd, f) })
 	return cmd
@@ -90,7 +93,7 @@ func (a *app) runAgent(cmd *cobra.Command, f *runFlags) error {
 	}
 	processors := idle.NewProcessors()
 	defer processors.Close()
-	opts := agent.Options{Tasks: tasks, Version: buildVersion(), Reading: processors.Read}
+	opts := agent.Options{Tasks: tasks, Once: f.once, Version: buildVersion(), Reading: processors.Read}
 	if f.dryRun {
 		dir, err := os.MkdirTemp("", "logferry-dry-run-")
 		if err != nil {
@@ -139,6 +142,9 @@ func (f *runFlags) resolve(a *app, cmd *cobra.Command) (agent.Config, []task.Tas
 		return agent.Config{}, nil, err
 	}
 	f.overlay(&cfg, cmd)
+	if f.once && cfg.HTTP.Listen == "" {
+		cfg.HTTP.Listen = "127.0.0.1:0" // beside the agent that runs on this host
+	}
 	if err := f.overlayTopics(&cfg); err != nil {
 		return agent.Config{}, nil, err
 	}
@@ -255,7 +261,7 @@ func (f *runFlags) tasks(cfg *agent.Config) ([]task.Task, error) {
 		return nil, usagef("--topic is missing: it says where --path goes to")
 	}
 	t := task.Task{
-		Name: flagTask, Topic: f.topic, Exclude: f.exclude,
+		Name: flagTask, Topic: f.topic, Exclude: f.exclude, Once: f.once,
 		Start: task.Start(f.start), Partitioner: task.Partitioner(f.partitioner),
 	}
 	for _, p := range f.paths {

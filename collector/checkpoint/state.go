@@ -74,6 +74,26 @@ type State struct {
 	Elsewhere []string `json:"elsewhere,omitempty"`
 	// Given says that another task took this place over since the task last read the file.
 	Given bool `json:"given,omitempty"`
+
+	// Of a file of a task that reads once.
+	Once    Once  `json:"once,omitempty"`
+	Until   int64 `json:"until,omitempty"`   // bytes that were in it when the task began; 0 for a compressed one
+	Records int64 `json:"records,omitempty"` // delivered of what stands before Offset
+}
+
+// Once says how far a file is that is read once.
+type Once string
+
+const (
+	OnceNot    Once = ""       // it is followed
+	OnceOpen   Once = "open"   // it is to be read, or on
+	OnceEnded  Once = "ended"  // it is delivered to its end
+	OnceFailed Once = "failed" // its end cannot be read; the next start tries again
+)
+
+// Again is the state with which a file that is read once is read from its beginning.
+func (s State) Again() State {
+	return State{Path: s.Path, Birth: s.Birth, Updated: s.Updated, Once: OnceOpen, Until: s.Until}
 }
 
 const (

@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
 
 // The formats of compressed files that can be read.
@@ -188,20 +185,7 @@ func (a *archive) rewind() error {
 	a.raw, a.pos, a.eof = &rawFile{fs: a.fs, fd: a.fd}, 0, false
 	in := bufio.NewReaderSize(a.raw, rawBytes)
 	var err error
-	switch a.kind {
-	case Gzip:
-		var dec *gzip.Reader
-		if dec, err = gzip.NewReader(in); err == nil {
-			a.dec, a.close = dec, func() { _ = dec.Close() }
-		}
-	default:
-		var dec *zstd.Decoder
-		dec, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		if err == nil {
-			a.dec, a.close = dec, dec.Close
-		}
-	}
-	if err != nil {
+	if a.dec, a.close, err = decoder(a.kind, in); err != nil {
 		a.dec, a.close = bytes.NewReader(nil), func() {}
 		return a.stopped(err)
 	}

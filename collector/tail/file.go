@@ -128,6 +128,7 @@ type File struct {
 	since  int64    // of a compressed file: see SetSince
 
 	elsewhere *atomic.Pointer[[]string] // see SetElsewhere
+	once      *once                     // see ReadOnce; nil: the file is followed
 
 	unsure error // see Unsure
 	stale  bool  // see Drop

@@ -1,7 +1,13 @@
 package tail
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 
 	"logferry/collector/checkpoint"
 )
@@ -24,6 +30,36 @@ func OpenPacked(path string, deps *Deps) (*File, error) {
 	f.head = checkpoint.SumOf(f.packed.first)
 	f.size = f.packed.size(f.size)
 	return f, nil
+}
+
+// Unpack reads what a gzip or zstd stream holds, and any other as it stands. rest gives
+// the decoder back.
+func Unpack(r io.Reader) (out io.Reader, rest func(), err error) {
+	in := bufio.NewReaderSize(r, rawBytes)
+	magic, err := in.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, err
+	}
+	return decoder(packing(magic), in)
+}
+
+// decoder decodes a format; without one it is the stream itself.
+func decoder(kind string, in io.Reader) (out io.Reader, rest func(), err error) {
+	switch kind {
+	case Gzip:
+		dec, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, nil, err
+		}
+		return dec, func() { _ = dec.Close() }, nil
+	case Zstd:
+		dec, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, nil, err
+		}
+		return dec, dec.Close, nil
+	}
+	return in, func() {}, nil
 }
 
 // Packed reports whether the file is a compressed one.

@@ -336,6 +336,9 @@ func (f *File) emit(blk *block, start int64, acquired int) *record.Batch {
 	extra := f.extraOf(blk)
 	f.deps.Budget.Charge(extra)
 	f.noteEnd()
+	if f.once != nil {
+		f.countOnce(len(blk.Records))
+	}
 	blk.file = f
 	blk.tracker = f.trackerNow()
 	blk.Source, blk.Time, blk.Start, blk.End = f.src, now, start, f.off

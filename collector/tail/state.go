@@ -29,6 +29,9 @@ func (f *File) committed(tracker *checkpoint.Tracker) {
 	if heir != nil {
 		heir.committed(tracker)
 	}
+	if f.once != nil {
+		f.once.moved()
+	}
 }
 
 // Forget removes what the store holds of a file that does not exist any more.
@@ -74,6 +77,9 @@ func (f *File) Checkpoint() checkpoint.State {
 	}
 	if f.tailAt == s.Offset {
 		s.Tail = f.tail
+	}
+	if f.once != nil {
+		f.onceStateLocked(&s)
 	}
 	return s
 }
@@ -163,6 +169,9 @@ func (f *File) Resume(s checkpoint.State) bool {
 	}
 	f.mu.Lock()
 	f.moved = s.Updated
+	if f.once != nil {
+		f.once.records, f.once.read = s.Records, s.Records
+	}
 	f.mu.Unlock()
 	f.SeekTo(s.Offset)
 	return true

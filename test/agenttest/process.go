@@ -140,6 +140,9 @@ func (p *Process) Kill() {
 	p.WaitExit()
 }
 
+// ExitCode is how the process ended, which it must have.
+func (p *Process) ExitCode() int { return p.cmd.ProcessState.ExitCode() }
+
 // WaitExit waits until the process is gone.
 func (p *Process) WaitExit() {
 	p.t.Helper()
