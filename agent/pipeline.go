@@ -81,7 +81,7 @@ type pipeline struct {
 	log     *slog.Logger
 }
 
-// intake brings a task's records in: collector.Collector or collector.Once.
+// intake brings a task's records in: collector.Collector, collector.Once or collector.Pipes.
 type intake interface {
 	Run(ctx context.Context, out chan<- *record.Batch) error
 	Close() // after Run; stores the last offsets
@@ -113,6 +113,11 @@ func newPipeline(r *rooms, t task.Task, remote bool) (*pipeline, error) {
 	deps := collector.Deps{
 		Store: r.store, Watcher: r.watcher, Pool: r.pool, Budget: r.metered(p.account), Deleted: r.deleted, Metrics: r.collector, Log: r.log,
 		Tap: r.taps.of(t.Name).offer,
+	}
+	if t.Pipe {
+		collect.Drain = p.drain / 2
+		p.collect = collector.NewPipes(collect, deps)
+		return p, nil
 	}
 	if t.Once {
 		p.once = collector.NewOnce(collect, deps)

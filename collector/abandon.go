@@ -7,6 +7,7 @@ const (
 	abandonedStale   = "stale_handle" // the file is gone from its server
 	abandonedDeleted = "deleted"      // deleted files held more than they may
 	abandonedStopped = "stopped"      // the task ended while a deleted file was not delivered
+	abandonedPipe    = "pipe"         // the task ended while what was read of a named pipe was not delivered
 )
 
 // abandonedMessages says what happened, and what prevents it.

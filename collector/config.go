@@ -32,6 +32,7 @@ type Config struct {
 	PollInterval  time.Duration
 	Reconcile     time.Duration // how often everything is looked at again, events or not
 
+	Drain          time.Duration // how long what was read of a named pipe may take to be handed on once the task ends
 	MaxLineBytes   int
 	DropLong       bool
 	KeepCR         bool

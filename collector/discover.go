@@ -214,7 +214,7 @@ func (c *Collector) consider(p string, firstLook bool, known map[checkpoint.File
 		}
 		return
 	case info.Mode != unix.S_IFREG:
-		c.refuse(p, tail.ErrNotRegular)
+		c.refuse(p, tail.WhyNot(info.Mode))
 		return
 	}
 	c.mu.Lock()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"logferry/collector/tail"
 	"golang.org/x/sys/unix"
 )
 
@@ -224,7 +226,7 @@ func TestWhatIsNoRegularFileIsRefused(t *testing.T) {
 		a := w.start()
 		a.want("a.log", "a")
 		a.until("they are refused", func() bool { return len(a.c.Refused()) == 2 })
-		require.Equal(t, map[string]string{w.path("pipe.log"): "not a regular file", w.path("zero.log"): "not a regular file"}, a.c.Refused())
+		require.Equal(t, map[string]string{w.path("pipe.log"): tail.ErrPipe.Error(), w.path("zero.log"): "not a regular file"}, a.c.Refused())
 		require.Equal(t, 1, a.count())
 		w.remove("pipe.log")
 		w.write("pipe.log", "now it is one\n")

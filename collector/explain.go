@@ -60,7 +60,7 @@ func (c *Collector) Explain(path string) Explanation {
 	case info.Mode == unix.S_IFDIR:
 		e.Why = errDirectory.Error()
 	case info.Mode != unix.S_IFREG:
-		e.Why = tail.ErrNotRegular.Error()
+		e.Why = tail.WhyNot(info.Mode).Error()
 	default:
 		e.Why = fmt.Sprintf("the pattern %q matches it, and the next look takes it up", glob)
 	}

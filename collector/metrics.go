@@ -28,7 +28,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		truncations: counter("logferry_truncations_total", "Files that became shorter than what was read of them."),
 		errors:      counter("logferry_file_errors_total", "Files that could not be opened or read; they are tried again."),
 		stale:       counter("logferry_stale_handles_total", "File handles that a network file system no longer honoured; the files are opened again."),
-		abandoned:   counter("logferry_abandoned_bytes_total", "Bytes that were never read and are lost, by cause: deleted (deleted files held more than deleted_files.max_bytes), stopped (a task ended while a deleted file was not delivered), or stale_handle (removed from a file server).", "cause"),
+		abandoned:   counter("logferry_abandoned_bytes_total", "Bytes that were never read and are lost, by cause: deleted (deleted files held more than deleted_files.max_bytes), stopped (a task ended while a deleted file was not delivered), stale_handle (removed from a file server), or pipe (read of a named pipe and not delivered when its task ended).", "cause"),
 		filtered:    counter("logferry_filtered_records_total", "Records that filters left out, by reason: include (matched no include pattern), exclude, empty, where (a field is not as it must be), sample (not chosen) or rate (beyond rate_limit).", "reason"),
 		masked:      counter("logferry_masked_records_total", "Records in which masks replaced something."),
 		undecodable: counter("logferry_undecodable_records_total", "Records of which something could not be decoded from the task's encoding."),

@@ -91,7 +91,7 @@ func (o *Once) lookAt(glob string, states map[checkpoint.FileID]checkpoint.State
 		case err != nil:
 			o.refused[p], failed = err.Error(), err
 		case info.Mode != unix.S_IFREG:
-			o.refused[p] = tail.ErrNotRegular.Error()
+			o.refused[p] = tail.WhyNot(info.Mode).Error()
 		case o.cfg.IgnoreOlder > 0 && time.Since(time.Unix(0, info.Modified)) > o.cfg.IgnoreOlder:
 			o.refused[p] = "it was not changed for longer than ignore_older"
 		case set[info.ID] == nil:

@@ -96,7 +96,9 @@ func (w *world) startOnce(mode ackMode, change func(*Config)) *onceRun {
 func (r *onceRun) stop() {
 	r.w.t.Helper()
 	r.cancel()
-	_ = <-r.ended
+	if err := <-r.ended; err != nil {
+		require.NoError(r.w.t, err)
+	}
 	close(r.out)
 	<-r.sink.ended
 	r.o.Close()
@@ -156,7 +158,7 @@ func TestFilesAreReadOnceToTheirEndsPlainAndCompressed(t *testing.T) {
 	require.Equal(t, b, r.lines(w.path("b.log.1.gz")))
 	require.Equal(t, c, r.lines(w.path("c.log.zst")))
 	require.Equal(t, OnceReport{Files: 4, Ended: 4, Records: 60001, Bytes: int64(len(plain) + len(zipped) + len(std) + 10), Finished: rep.Finished}, rep)
-	require.Equal(t, map[string]string{w.path("pipe"): tail.ErrNotRegular.Error()}, r.o.Refused())
+	require.Equal(t, map[string]string{w.path("pipe"): tail.ErrPipe.Error()}, r.o.Refused())
 	require.Equal(t, 4, r.o.Totals().Files[FileEnded])
 	require.Zero(t, r.o.Totals().LagBytes)
 	require.True(t, r.o.Explain(w.path("a.log")).Collected)

@@ -95,7 +95,7 @@ func TestTheExampleForSecureBrokersIsValid(t *testing.T) {
 func TestEveryTaskIsValid(t *testing.T) {
 	files, err := filepath.Glob("tasks/*.yaml")
 	require.NoError(t, err)
-	require.Len(t, files, 19)
+	require.Len(t, files, 20)
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		require.NoError(t, err)

@@ -38,6 +38,7 @@ headers: {env: prod, pod: "{{.kubernetes.pod}}"}
 timestamp: read
 key: path
 once: true
+pipe: true
 partitioner: manual
 partition: 3
 create_topic: {partitions: 6, replication_factor: 2}
@@ -53,7 +54,7 @@ func everyKeyTask() Task {
 		}, Paused: true, From: "site", Start: StartEnd, IgnoreOlder: 24 * time.Hour, CloseInactive: time.Minute,
 		RotateWait: 10 * time.Second, Poll: true, PollInterval: 500 * time.Millisecond, MaxLineBytes: 64 << 10,
 		LongLines: LongLineDrop, KeepCR: true, Format: FormatCRI, Value: ValueJSON, ValueFields: []string{"message", "host"},
-		Headers: map[string]string{"env": "prod", "pod": "{{.kubernetes.pod}}"}, Timestamp: TimestampRead, Once: true, Key: KeyPath, Partitioner: PartitionManual, Partition: 3,
+		Headers: map[string]string{"env": "prod", "pod": "{{.kubernetes.pod}}"}, Timestamp: TimestampRead, Once: true, Pipe: true, Key: KeyPath, Partitioner: PartitionManual, Partition: 3,
 		CreateTopic: &CreateTopic{Partitions: 6, ReplicationFactor: 2}, DeadLetter: &DeadLetter{Topic: "web_dead"},
 	}
 }
@@ -173,10 +174,10 @@ func TestDecodeErrorsAreOneLineWithOriginLineAndRemedy(t *testing.T) {
 		{"", `f:1: empty, there is no task in it; write at least paths and topic`},
 		{"# nothing\n", `f:1: empty, there is no task in it; write at least paths and topic`},
 		{"topic: a\n---\n---\ntopic: b\n", `f:2: empty document; write keys there or remove its "---"`},
-		{"a: &x 1\ntopic: *x\n", `f:1: unknown key "a"; the keys here are name, paths, exclude, topic, topics_allowed, topic_fallback, max_topics, cluster, select, paused, from, rollout, once, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, format, max_line_bytes, long_lines, keep_cr, encoding, invalid_text, multiline, filter, value, value_fields, headers, timestamp, parse_time, fields, key, partitioner, partition, create_topic, dead_letter`},
+		{"a: &x 1\ntopic: *x\n", `f:1: unknown key "a"; the keys here are name, paths, exclude, topic, topics_allowed, topic_fallback, max_topics, cluster, select, paused, from, rollout, once, pipe, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, format, max_line_bytes, long_lines, keep_cr, encoding, invalid_text, multiline, filter, value, value_fields, headers, timestamp, parse_time, fields, key, partitioner, partition, create_topic, dead_letter`},
 		{"name: &x a\ntopic: *x\n", `f:1: name uses &x; anchors and aliases are not supported here, write the value out, or quote it if it starts with & or *`},
 		{"topic: &web\n", `f:1: topic uses &web; anchors and aliases are not supported here, write the value out, or quote it if it starts with & or *`},
-		{"<<: {topic: a}\n", `f:1: unknown key "<<"; the keys here are name, paths, exclude, topic, topics_allowed, topic_fallback, max_topics, cluster, select, paused, from, rollout, once, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, format, max_line_bytes, long_lines, keep_cr, encoding, invalid_text, multiline, filter, value, value_fields, headers, timestamp, parse_time, fields, key, partitioner, partition, create_topic, dead_letter`},
+		{"<<: {topic: a}\n", `f:1: unknown key "<<"; the keys here are name, paths, exclude, topic, topics_allowed, topic_fallback, max_topics, cluster, select, paused, from, rollout, once, pipe, start, ignore_older, close_inactive, rotate_wait, poll, poll_interval, format, max_line_bytes, long_lines, keep_cr, encoding, invalid_text, multiline, filter, value, value_fields, headers, timestamp, parse_time, fields, key, partitioner, partition, create_topic, dead_letter`},
 		{"topic: a\npaths: [*.log]\n", `f:2: broken YAML: did not find expected alphabetic or numeric character; quote a value that starts with * or &`},
 		{"topic: a\npaths: [*log]\n", `f:2: broken YAML: unknown anchor 'log' referenced; quote a value that starts with *`},
 		{"topic: a: b\n", `f:1: broken YAML: mapping values are not allowed in this context; check the indentation, and quote a value that holds ": "`},

@@ -33,6 +33,7 @@ type Task struct {
 	Rollout *Rollout `yaml:"rollout,omitempty" json:"rollout,omitempty"` // how a change reaches its agents; nil: all at once. Local tasks ignore it
 
 	Once bool `yaml:"once,omitempty" json:"once,omitempty"` // the files that are there are read to their ends, and nothing more
+	Pipe bool `yaml:"pipe,omitempty" json:"pipe,omitempty"` // paths are those of named pipes
 
 	Start         Start         `yaml:"start,omitempty" json:"start,omitempty"`
 	IgnoreOlder   time.Duration `yaml:"ignore_older,omitempty" json:"ignore_older,omitempty"`     // files unchanged for longer are left alone; 0: none

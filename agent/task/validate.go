@@ -77,6 +77,7 @@ func (t Task) problems() Problems {
 	c.rollout(t.Rollout)
 	c.words(t)
 	c.once(t)
+	c.pipe(t)
 	c.durations(t)
 	if t.MaxLineBytes < MinLineBytes || t.MaxLineBytes > LargestMaxBytes {
 		c.add("max_line_bytes", "%s is out of bounds; it must lie between %s and %s", t.MaxLineBytes, MinLineBytes, LargestMaxBytes)
@@ -195,6 +196,28 @@ func (c *checker) once(t Task) {
 		c.add("start", "cannot be end with once: true, which reads what is in the files; take one of them out")
 	case t.Poll:
 		c.add("poll", "is not used with once: true, which does not wait for changes; take it out")
+	}
+}
+
+// pipe refuses what needs a file that can be looked at again.
+func (c *checker) pipe(t Task) {
+	if !t.Pipe {
+		return
+	}
+	for _, k := range []struct {
+		key, why string
+		set      bool
+	}{
+		{"once", "which has no end; take one of them out", t.Once},
+		{"start", "which has no end to begin at; take it out", t.Start == StartEnd},
+		{"ignore_older", "which is not older than its writers; take it out", t.IgnoreOlder != 0},
+		{"multiline", "whose lines cannot wait for a restart; let the writer send them as one, or write to a file", t.Multiline != nil},
+		{"format", "to which no container runtime writes; take it out", t.Format == FormatCRI || t.Format == FormatDocker},
+		{"encoding", "whose lines are cut at single bytes; let the writer send UTF-8", strings.HasPrefix(strings.ReplaceAll(strings.ToLower(t.Encoding), "_", "-"), "utf-16")},
+	} {
+		if k.set {
+			c.add(k.key, "cannot be used with pipe: true, %s", k.why)
+		}
 	}
 }
 

@@ -189,7 +189,7 @@ func (d *Deps) openRegular(path string) (int, Info, error) {
 		return -1, info, err
 	}
 	if info.Mode != unix.S_IFREG {
-		return -1, info, fmt.Errorf("open %s: %w", path, ErrNotRegular)
+		return -1, info, fmt.Errorf("open %s: %w", path, WhyNot(info.Mode))
 	}
 	fd, err := d.fs().Open(path, d.Links)
 	if errors.Is(err, unix.ELOOP) && d.Links != LinksAll {

@@ -12,6 +12,9 @@ import (
 	"logferry/collector/checkpoint"
 )
 
+// placeFlags open a name and not what stands there.
+const placeFlags = unix.O_PATH | unix.O_CLOEXEC
+
 func fdPath(fd int, _ string) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
 // resolvedPath asks the kernel what was opened, so that no symlink can be

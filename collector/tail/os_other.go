@@ -15,6 +15,8 @@ func fdPath(_ int, path string) string { return path }
 
 func resolvedPath(_ int, path string) (string, error) { return filepath.EvalSymlinks(path) }
 
+const placeFlags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK
+
 func openFile(path string, flags int, _ Links) (int, error) { return unix.Open(path, flags, 0) }
 
 // Look asks what stands under path, symbolic links followed.
