@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"logferry/collector/tail"
-	"golang.org/x/sys/unix"
 )
 
 func TestFilesThatExistAndFilesThatAppearLaterAreCollected(t *testing.T) {
