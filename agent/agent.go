@@ -21,6 +21,7 @@ import (
 
 	"logferry/agent/etcdsource"
 	"logferry/agent/filesource"
+	"logferry/agent/kubernetes"
 	"logferry/agent/task"
 	"logferry/collector"
 	"logferry/collector/checkpoint"
@@ -69,6 +70,7 @@ type Agent struct {
 	self       etcdsource.Agent
 	kafka      *kafka.Metrics
 	taps       *taps
+	pods       *kubernetes.Pods
 	http       *server
 	scratch    string // state_dir of a dry run, removed at the end
 }
@@ -159,8 +161,9 @@ func (a *Agent) buildSupervisor(opts Options, allow task.AllowList) {
 		reading:   opts.Reading,
 		deleted:   collector.NewDeleted(int64(a.cfg.Deleted.MaxBytes), a.registry),
 		collector: collector.NewMetrics(a.registry), kafka: kafka.NewMetrics(a.registry), taps: a.taps,
+		pods: kubernetes.New(a.cfg.Kubernetes.pods(), a.registry, a.log),
 	}
-	a.kafka = r.kafka
+	a.kafka, a.pods = r.kafka, r.pods
 	if opts.DryRun != nil {
 		r.dryRun = &lockedWriter{w: opts.DryRun}
 	}
@@ -217,7 +220,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopWork()
 
 	var ground, work sync.WaitGroup // what must outlive the tasks, and the tasks with their sources
-	errs := make(chan error, len(a.sources)+7)
+	errs := make(chan error, len(a.sources)+9)
 	start := func(wg *sync.WaitGroup, ctx context.Context, run func(context.Context) error) {
 		wg.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -229,6 +232,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	start(&ground, base, a.http.run)
 	start(&ground, base, a.store.Run)
 	start(&ground, base, (&retention{store: a.store, present: a.supervisor.present, log: a.log}).run)
+	start(&ground, base, a.pods.Run)
 	if a.watcher != nil {
 		start(&ground, base, a.watcher.Run)
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"logferry/agent/etcdsource"
+	"logferry/agent/kubernetes"
 	"logferry/agent/task"
 	"logferry/internal/strictyaml"
 	"logferry/sink/kafka"
@@ -24,6 +26,8 @@ const (
 	DefaultShutdownTimeout    = 30 * time.Second
 	DefaultReconcileInterval  = 60 * time.Second
 	DefaultCheckpointInterval = time.Second
+	DefaultKubernetesWait     = time.Second
+	DefaultKubernetesKeep     = 10 * time.Minute
 )
 
 // Config is what one agent needs to know about itself and its surroundings:
@@ -50,6 +54,8 @@ type Config struct {
 	Log      LogConfig               `yaml:"log,omitempty"`
 	Memory   MemoryConfig            `yaml:"memory,omitempty"`
 	Deleted  DeletedConfig           `yaml:"deleted_files,omitempty"`
+
+	Kubernetes KubernetesConfig `yaml:"kubernetes,omitempty"`
 
 	ShutdownTimeout    time.Duration `yaml:"shutdown_timeout,omitempty"`    // how long a stopping agent waits for acknowledgements
 	ReconcileInterval  time.Duration `yaml:"reconcile_interval,omitempty"`  // how often directories are listed, events or not
@@ -99,6 +105,18 @@ type MemoryConfig struct {
 // were read to their end.
 type DeletedConfig struct {
 	MaxBytes task.ByteSize `yaml:"max_bytes,omitempty"` // over all tasks; the files that were deleted first are let go beyond it. 0: none is
+}
+
+// KubernetesConfig says how the labels and annotations of this node's pods are
+// found. The API is asked only when a task names one.
+type KubernetesConfig struct {
+	Node string        `yaml:"node,omitempty"` // the node's name; empty: what NODE_NAME says
+	Wait time.Duration `yaml:"wait,omitempty"` // how long the first lines of a pod wait for its labels
+	Keep time.Duration `yaml:"keep,omitempty"` // how long the labels of a deleted pod are remembered
+}
+
+func (k KubernetesConfig) pods() kubernetes.Config {
+	return kubernetes.Config{Node: cmp.Or(k.Node, os.Getenv("NODE_NAME")), Wait: k.Wait, Keep: k.Keep}
 }
 
 // LoadConfig reads the file at path and then the LOGFERRY_* environment; an
@@ -208,6 +226,8 @@ func (c *Config) SetDefaults() {
 	if c.HTTP.Open == nil {
 		c.HTTP.Open = slices.Clone(defaultOpen)
 	}
+	setDefault(&c.Kubernetes.Wait, DefaultKubernetesWait)
+	setDefault(&c.Kubernetes.Keep, DefaultKubernetesKeep)
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "text")
 	setDefault(&c.Memory.BufferBytes, DefaultBufferBytes)

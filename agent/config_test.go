@@ -272,6 +272,8 @@ func TestConfigRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"small buffer", "memory: {buffer_bytes: 1KiB}\n", `1: memory.buffer_bytes: 1024 bytes are too few; write at least 1MiB`},
 		{"small bound of deleted files", "deleted_files: {max_bytes: 1KiB}\n", `1: deleted_files.max_bytes: 1024 bytes are too few; write at least 1MiB, or 0 for no bound`},
 		{"tight limit", "memory: {limit: 17MiB}\n", `1: memory.limit: 17825792 bytes leave no room beside memory.buffer_bytes;`},
+		{"a long wait for labels", "kubernetes:\n  wait: 5m\n", `2: kubernetes.wait: 5m0s is out of bounds; write something from 1ms to 1m0s`},
+		{"unknown key of kubernetes", "kubernetes: {nod: a}\n", `1: unknown key "nod" in kubernetes; did you mean "node"?`},
 		{"negative interval", "checkpoint_interval: -1s\n", `1: checkpoint_interval: -1s is out of bounds; write something from 1ms to 1h0m0s`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

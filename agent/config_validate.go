@@ -196,6 +196,8 @@ func (c *Config) validateBounds() error {
 		{"shutdown_timeout", c.ShutdownTimeout, time.Millisecond, time.Hour},
 		{"reconcile_interval", c.ReconcileInterval, 100 * time.Millisecond, 24 * time.Hour},
 		{"checkpoint_interval", c.CheckpointInterval, time.Millisecond, time.Hour},
+		{"kubernetes.wait", c.Kubernetes.Wait, time.Millisecond, time.Minute},
+		{"kubernetes.keep", c.Kubernetes.Keep, time.Second, 24 * time.Hour},
 	} {
 		if bound.value < bound.min || bound.value > bound.max {
 			return c.fault(bound.key, "%s is out of bounds; write something from %s to %s", bound.value, bound.min, bound.max)

@@ -94,9 +94,10 @@ func shapeConfig(t task.Task, charset *frame.Charset) shape.Config {
 	return cfg
 }
 
-// newEnvelope says what the records of a task carry on an agent with these labels.
-func newEnvelope(t task.Task, labels map[string]string) (*envelope.Envelope, error) {
-	cfg := envelope.Config{Headers: t.Headers, ReadTime: t.Timestamp == task.TimestampRead, Labels: labels}
+// newEnvelope says what the records of a task carry on an agent with these
+// labels. pods may be nil: nothing is known of any.
+func newEnvelope(t task.Task, labels map[string]string, pods envelope.Pods) (*envelope.Envelope, error) {
+	cfg := envelope.Config{Headers: t.Headers, ReadTime: t.Timestamp == task.TimestampRead, Labels: labels, Pods: pods}
 	if len(t.Headers) == 0 {
 		cfg.Headers = nil
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"logferry/agent/kubernetes"
 	"logferry/agent/task"
 	"logferry/collector"
 	"logferry/collector/checkpoint"
@@ -37,6 +38,7 @@ type rooms struct {
 	collector *collector.Metrics
 	kafka     *kafka.Metrics
 	taps      *taps
+	pods      *kubernetes.Pods
 	reading   func(n int) // Options.Reading
 	dryRun    io.Writer   // not nil: records go here instead of Kafka
 	log       *slog.Logger
@@ -139,8 +141,11 @@ func collectorConfig(r *rooms, t task.Task, remote bool) (collector.Config, erro
 		return collector.Config{}, err
 	}
 	var err error
-	if cfg.Envelope, err = newEnvelope(t, r.cfg.Labels); err != nil {
+	if cfg.Envelope, err = newEnvelope(t, r.cfg.Labels, r.pods); err != nil {
 		return collector.Config{}, fmt.Errorf("headers: %w", err)
+	}
+	if cfg.Envelope.AsksForPods() {
+		r.pods.Need()
 	}
 	cfg.Links, cfg.Allow = r.cfg.links(), reach{r.allow, t.Paths, remote}.check
 	return cfg, nil

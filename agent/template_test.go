@@ -35,7 +35,7 @@ func FuzzTemplate(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			env, err := newEnvelope(decoded, map[string]string{"env": "prod"})
+			env, err := newEnvelope(decoded, map[string]string{"env": "prod"}, nil)
 			require.NoError(t, err, template)
 			form := env.For(&record.Source{Task: "x", Host: "h", Path: "/var/log/pods/a_b_c/d/0.log", File: "1-2"})
 			var space frame.Space

@@ -44,7 +44,7 @@ func Try(t task.Task, host, path string, log io.Reader, each func(Trial) error) 
 		f.RateLimit = nil
 		t.Filter = &f
 	}
-	env, err := newEnvelope(t, nil)
+	env, err := newEnvelope(t, nil, nil)
 	if err != nil {
 		return false, err
 	}

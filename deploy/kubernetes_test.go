@@ -14,6 +14,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -29,6 +30,8 @@ type cluster struct {
 	tasks     corev1.ConfigMap
 	daemons   appsv1.DaemonSet
 	network   networkingv1.NetworkPolicy
+	role      rbacv1.ClusterRole
+	binding   rbacv1.ClusterRoleBinding
 }
 
 // loadCluster decodes every manifest strictly, in the order in which kubectl
@@ -39,7 +42,8 @@ func loadCluster(t *testing.T) cluster {
 	targets := map[string]any{
 		"v1/Namespace/logferry": &c.namespace, "v1/ServiceAccount/logferry": &c.account,
 		"v1/ConfigMap/logferry": &c.config, "v1/ConfigMap/logferry-tasks": &c.tasks, "apps/v1/DaemonSet/logferry": &c.daemons,
-		"networking.k8s.io/v1/NetworkPolicy/logferry": &c.network,
+		"networking.k8s.io/v1/NetworkPolicy/logferry":       &c.network,
+		"rbac.authorization.k8s.io/v1/ClusterRole/logferry": &c.role, "rbac.authorization.k8s.io/v1/ClusterRoleBinding/logferry": &c.binding,
 	}
 	files, err := filepath.Glob("kubernetes/*.yaml")
 	require.NoError(t, err)
@@ -54,7 +58,7 @@ func loadCluster(t *testing.T) cluster {
 			require.Contains(t, targets, id, file)
 			require.NoError(t, yaml.UnmarshalStrict([]byte(doc), targets[id]), file)
 			delete(targets, id)
-			if head.Kind != "Namespace" {
+			if !strings.HasPrefix(head.Kind, "ClusterRole") && head.Kind != "Namespace" {
 				require.NotContains(t, targets, "v1/Namespace/logferry", "the namespace must be applied first")
 				require.Equal(t, "logferry", head.Metadata.Namespace, file)
 			}
@@ -106,7 +110,11 @@ func TestDaemonSetHoldsTogether(t *testing.T) {
 func TestDaemonSetGivesTheAgentNoMoreThanReading(t *testing.T) {
 	c := loadCluster(t)
 	pod := c.daemons.Spec.Template.Spec
-	require.False(t, *pod.AutomountServiceAccountToken)
+	require.False(t, *c.account.AutomountServiceAccountToken, "the token is for the agent's pods alone")
+	require.True(t, *pod.AutomountServiceAccountToken, "pods.yaml asks for labels of pods")
+	require.Equal(t, []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch"}}}, c.role.Rules)
+	require.Equal(t, rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: c.role.Name}, c.binding.RoleRef)
+	require.Equal(t, []rbacv1.Subject{{Kind: "ServiceAccount", Name: c.account.Name, Namespace: c.namespace.Name}}, c.binding.Subjects)
 	require.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type)
 	security := c.container(t).SecurityContext
 	require.Nil(t, security.Privileged)

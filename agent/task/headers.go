@@ -11,7 +11,7 @@ import (
 
 // ValueFields lists what the JSON object of value: json can have.
 func ValueFields() []string {
-	return []string{"message", "time", "stream", "host", "path", "file", "offset", "task", "labels", "kubernetes"}
+	return []string{"message", "time", "stream", "host", "path", "file", "offset", "task", "labels", "kubernetes", "kubernetes.labels", "kubernetes.annotations"}
 }
 
 // DefaultValueFields lists what it has when value_fields is not set; what a
@@ -20,7 +20,8 @@ func DefaultValueFields() []string {
 	return []string{"message", "time", "stream", "host", "path", "offset", "kubernetes"}
 }
 
-// TemplateFields lists what {{.NAME}} can name in a header, besides labels.NAME.
+// TemplateFields lists what {{.NAME}} can name in a header, besides labels.NAME,
+// fields.NAME, kubernetes.labels.NAME and kubernetes.annotations.NAME.
 func TemplateFields() []string {
 	return []string{
 		"time", "stream", "host", "path", "file", "offset", "task",
@@ -35,6 +36,7 @@ const (
 )
 
 var (
+	podRule     = regexp.MustCompile(`^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`) // keys of labels and annotations
 	headerRule  = regexp.MustCompile(`^[\x21-\x7e]{1,128}$`)
 	placeholder = regexp.MustCompile(`\{\{ *(\.?)([^{} ]*) *\}\}`)
 )
@@ -89,15 +91,19 @@ func (c *checker) template(key, text string, fields *Fields) {
 		name := m[2]
 		label, isLabel := strings.CutPrefix(name, "labels.")
 		field, isField := strings.CutPrefix(name, "fields.")
+		pod, isPod := podName(name)
 		switch {
 		case isField && fieldRule.MatchString(field):
 			c.field(key, field, fields)
 		case name == "":
 			c.add(key, "%q names nothing; write a name such as {{.host}}", m[0])
-		case isLabel && ValidWord(label), slices.Contains(TemplateFields(), name):
+		case isLabel && ValidWord(label), isPod && podRule.MatchString(pod), slices.Contains(TemplateFields(), name):
 			if m[1] == "" {
 				c.add(key, "%q lacks a dot; write {{.%s}}", m[0], name)
 			}
+		case strings.HasPrefix(name, "kubernetes.label."), strings.HasPrefix(name, "kubernetes.annotation."):
+			_, rest, _ := strings.Cut(name[len("kubernetes."):], ".")
+			c.add(key, "%q is unknown; did you mean kubernetes.%ss.%s?", name, strings.TrimSuffix(name[len("kubernetes."):], "."+rest), rest)
 		default:
 			c.add(key, "%q is unknown; %s", name, didYouMean(name, fieldWords()))
 		}
@@ -124,7 +130,7 @@ func (c *checker) template(key, text string, fields *Fields) {
 var foreignField = regexp.MustCompile(`[$%]\{\.?([A-Za-z][A-Za-z0-9_.-]*)\}?|\{\.?([A-Za-z][A-Za-z0-9_.-]*)\}|\$([a-z][A-Za-z0-9_.-]*)`)
 
 // fieldWords lists what a template can name.
-func fieldWords() []string { return append(TemplateFields(), "labels.NAME", "fields.NAME") }
+func fieldWords() []string { return append(TemplateFields(), "labels.NAME", "fields.NAME", "kubernetes.labels.NAME", "kubernetes.annotations.NAME") }
 
 // fieldMeant is the field that a name stands for or resembles; empty: none.
 func fieldMeant(name string) string {
@@ -138,6 +144,14 @@ func fieldMeant(name string) string {
 		return name
 	}
 	return strictyaml.Closest(name, TemplateFields())
+}
+
+// podName is the label or annotation of a pod that a template names.
+func podName(name string) (pod string, ok bool) {
+	if pod, ok = strings.CutPrefix(name, "kubernetes.labels."); ok {
+		return pod, true
+	}
+	return strings.CutPrefix(name, "kubernetes.annotations.")
 }
 
 // didYouMean says what to write instead of a name that is unknown.

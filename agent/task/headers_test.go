@@ -20,6 +20,7 @@ headers:
   x.pod: "{{.kubernetes.namespace}}/{{ .kubernetes.pod }}"
   zone: '{{.labels.zone}}'
   user: '{{.fields.http.user-id}}'
+  app: '{{.kubernetes.labels.app.kubernetes.io/name}} {{.kubernetes.annotations.team}}'
 fields: {format: logfmt}
 key: '{{.fields.http.user-id}}-{{.host}}'
 `), "f", "x")
@@ -29,7 +30,7 @@ key: '{{.fields.http.user-id}}-{{.host}}'
 	require.Equal(t, TimestampRead, got.Timestamp)
 	require.Equal(t, &Fields{Format: FieldsLogfmt}, got.Fields)
 	require.Equal(t, Key("{{.fields.http.user-id}}-{{.host}}"), got.Key)
-	require.Equal(t, map[string]string{"env": "prod", "x.pod": "{{.kubernetes.namespace}}/{{ .kubernetes.pod }}", "zone": "{{.labels.zone}}", "user": "{{.fields.http.user-id}}"}, got.Headers)
+	require.Equal(t, map[string]string{"env": "prod", "x.pod": "{{.kubernetes.namespace}}/{{ .kubernetes.pod }}", "zone": "{{.labels.zone}}", "user": "{{.fields.http.user-id}}", "app": "{{.kubernetes.labels.app.kubernetes.io/name}} {{.kubernetes.annotations.team}}"}, got.Headers)
 }
 
 func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
@@ -46,7 +47,9 @@ func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
 		{"value: json\nvalue_fields: [offset]\n", `f:4: value_fields: lacks message, so the line itself would not be sent; add it`},
 		{"value: json\nvalue_field: [offset]\n", `f:4: unknown key "value_field"; did you mean "value_fields"?`},
 		{"headers:\n  a: b\n  pod: '{{.kubernetes.pood}}'\n", `f:5: headers.pod: "kubernetes.pood" is unknown; did you mean kubernetes.pod?`},
-		{"headers:\n  a: '{{.nothing}}'\n", `f:4: headers.a: "nothing" is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
+		{"headers:\n  a: '{{.nothing}}'\n", `f:4: headers.a: "nothing" is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME, kubernetes.labels.NAME, kubernetes.annotations.NAME`},
+		{"headers:\n  a: '{{.kubernetes.labels.a b}}'\n", `f:4: headers.a: "{{.kubernetes.labels.a b}}" holds {{ or }} without the other; write {{.NAME}}`},
+		{"headers:\n  a: '{{.kubernetes.label.app}}'\n", `f:4: headers.a: "kubernetes.label.app" is unknown; did you mean kubernetes.labels.app?`},
 		{"headers:\n  a: '{{host}}'\n", `f:4: headers.a: "{{host}}" lacks a dot; write {{.host}}`},
 		{"headers:\n  a: 'x{{.host}'\n", `f:4: headers.a: "x{{.host}" holds {{ or }} without the other; write {{.NAME}}`},
 		{"headers:\n  x: '${hots}'\n", `f:4: headers.x: "${hots}" is no field and would be sent as text; did you mean {{.host}}?`},
@@ -56,13 +59,13 @@ func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
 		{"headers:\n  x: '%{path}'\n", `f:4: headers.x: "%{path}" is no field and would be sent as text; did you mean {{.path}}?`},
 		{"headers:\n  x: '{kubernetes.pdo}'\n", `f:4: headers.x: "{kubernetes.pdo}" is no field and would be sent as text; did you mean {{.kubernetes.pod}}?`},
 		{"headers:\n  x: '{.host}'\n", `f:4: headers.x: "{.host}" is no field and would be sent as text; did you mean {{.host}}?`},
-		{"headers:\n  x: '${whatever}'\n", `f:4: headers.x: "${whatever}" is no field and would be sent as text; write {{.NAME}} with one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
+		{"headers:\n  x: '${whatever}'\n", `f:4: headers.x: "${whatever}" is no field and would be sent as text; write {{.NAME}} with one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME, kubernetes.labels.NAME, kubernetes.annotations.NAME`},
 		{"headers:\n  x: '{{.host}'\n", `f:4: headers.x: "{{.host}" holds {{ or }} without the other; write {{.NAME}}`},
 		{"headers:\n  x: '{{.host} {{.path}}'\n", `f:4: headers.x: "{{.host} {{.path}}" holds {{ or }} without the other; write {{.NAME}}`},
 		{"key: '${host}'\n", `f:3: key: "${host}" is no field and would be sent as text; did you mean {{.host}}?`},
 		{"key: '{{.host}}-$path'\n", `f:3: key: "$path" is no field and would be sent as text; did you mean {{.path}}?`},
 		{"headers:\n  a: '{{.}}'\n", `f:4: headers.a: "{{.}}" names nothing; write a name such as {{.host}}`},
-		{"headers:\n  a: '{{.labels.}}'\n", `f:4: headers.a: "labels." is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
+		{"headers:\n  a: '{{.labels.}}'\n", `f:4: headers.a: "labels." is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME, kubernetes.labels.NAME, kubernetes.annotations.NAME`},
 		{"headers:\n  a: ''\n", `f:4: headers.a: is empty; write a text such as prod or {{.host}}, or remove it`},
 		{"headers:\n  a b: c\n", `f:3: headers: "a b" is not a valid name; use 1 to 128 printable letters of ASCII, and no blanks`},
 		{"headers:\n  logferry.x: c\n", `f:4: headers.logferry.x: begins with logferry., which is for what the agent says of a record; choose another name`},
@@ -75,7 +78,7 @@ func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
 		{"key: '{{.fields.user}}'\nfields: {pattern: '(a)'}\n", `f:4: fields.pattern: "(a)" has no named group; write (?P<name>...) around what a field is`},
 		{"key: '{{.fields.usr}}'\nfields: {pattern: '(?P<user>a)(b)'}\n", `f:3: key: "usr" is no group of fields.pattern; did you mean user?`},
 		{"key: '{{.fields.a}}'\nfields: {pattern: '(?P<a>a)', format: json}\n", `f:4: fields: must hold exactly one of format, pattern and dissect`},
-		{"key: '{{.fields.a..b}}'\nfields: {format: json}\n", `f:3: key: "fields.a..b" is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME`},
+		{"key: '{{.fields.a..b}}'\nfields: {format: json}\n", `f:3: key: "fields.a..b" is unknown; use one of time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME, kubernetes.labels.NAME, kubernetes.annotations.NAME`},
 		{"fields: {format: json}\n", `f:3: fields: is not used; name a field in key, headers, topic, filter or parse_time, such as {{.fields.user}}, or remove fields`},
 		{"fields: {take: json}\n", `f:3: unknown key "take" in fields; the keys here are format, pattern, dissect`},
 		{many, `f:3: headers: has 33 entries, the limit is 32`},

@@ -29,7 +29,7 @@ func TestATopicCanBeATemplateWithinBounds(t *testing.T) {
 
 func TestATopicThatIsNotConfinedIsRefusedWithItsLineAndARemedy(t *testing.T) {
 	const ok = "topics_allowed: [app_*]\ntopic_fallback: other\n"
-	const all = "time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME"
+	const all = "time, stream, host, path, file, offset, task, kubernetes.namespace, kubernetes.pod, kubernetes.container, kubernetes.uid, labels.NAME, fields.NAME, kubernetes.labels.NAME, kubernetes.annotations.NAME"
 	for _, c := range []struct{ text, want string }{
 		{"topic: 'app_{{.fields.app}}'\nfields: {format: json}\ntopic_fallback: other\n", `f:1: topics_allowed: is missing; what stands in a log must not name any topic: list globs of those that it may, such as [app_*]`},
 		{"topic: 'app_{{.fields.app}}'\nfields: {format: json}\ntopics_allowed: [app_*]\n", `f:1: topic_fallback: is missing; name the topic for records of which the template makes no topic that topics_allowed allows`},

@@ -25,6 +25,7 @@ type Config struct {
 	JSON     []string          // the fields of a JSON value, in their order; nil: the value is the text
 	ReadTime bool              // timestamps say when records were read, also of those that have a time of their own
 	Labels   map[string]string // of the agent
+	Pods     Pods              // where labels and annotations of pods are asked for; nil: nowhere
 
 	Topic        string // a template; empty: records go where their task's do
 	Key          string // a template; empty: records have no key of their own
@@ -49,8 +50,12 @@ type Envelope struct {
 	extract *extractor // nil: no field of the text is asked for
 	where   []condition
 	by      []part
-	stamped int // the field that is the timestamp; -1: none
+	stamped int  // the field that is the timestamp; -1: none
+	asks    bool // for labels or annotations of pods
 }
+
+// AsksForPods reports whether records are to carry labels or annotations of pods.
+func (e *Envelope) AsksForPods() bool { return e != nil && e.asks }
 
 type header struct {
 	name  string
@@ -74,6 +79,8 @@ func New(cfg Config) (*Envelope, error) {
 		return nil, fmt.Errorf("sample: %w", err)
 	}
 	names := fieldsOf(fieldsOf(fieldsOf(nil, e.key), e.topic), e.by)
+	e.asks = asksForPods(e.key) || asksForPods(e.topic) || asksForPods(e.by) ||
+		slices.Contains(cfg.JSON, kubeLabels) || slices.Contains(cfg.JSON, kubeAnnotations)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
 		parts, err := parse(cfg.Headers[name])
 		if err != nil {
@@ -81,6 +88,7 @@ func New(cfg Config) (*Envelope, error) {
 		}
 		e.headers = append(e.headers, header{name: name, parts: parts})
 		names = fieldsOf(names, parts)
+		e.asks = e.asks || asksForPods(parts)
 	}
 	for _, w := range cfg.Where {
 		names = addName(names, w.Field)
@@ -125,6 +133,10 @@ type Form struct {
 	kinds   [3]kind // by record.Stream
 	moments moments
 	scratch []byte
+
+	file origin
+	from *Envelope // what it is made of
+	pods Pods      // nil: the file is of no pod, or nothing is asked of pods
 }
 
 // kind is what records of one stream carry, or those of none.
@@ -160,16 +172,28 @@ type op struct {
 // For makes the form of a file.
 func (e *Envelope) For(src *record.Source) *Form {
 	f := &Form{json: e.cfg.JSON != nil, relabel: e.cfg.Headers != nil || e.cfg.Key != "" || e.cfg.Topic != "", readTime: e.cfg.ReadTime, extract: e.extract}
-	of := origin{src: src, labels: e.cfg.Labels, extract: e.extract}
-	of.kube, of.isKube = KubernetesOf(src.Path)
+	f.from, f.file = e, origin{src: src, labels: e.cfg.Labels, extract: e.extract}
+	f.file.kube, f.file.isKube = KubernetesOf(src.Path)
+	if e.asks && e.cfg.Pods != nil && f.file.isKube {
+		f.pods = e.cfg.Pods
+		f.file.pod = f.pods.Await(f.file.kube)
+	}
 	if e.cfg.sifts() {
 		f.sieve = e.newSieve(src)
 	}
 	if e.stamped >= 0 {
 		f.clock = &clock{times: e.cfg.Times, field: e.stamped}
 	}
+	f.prepare()
+	return f
+}
+
+// prepare puts together what is the same for many records.
+func (f *Form) prepare() {
+	e, of := f.from, f.file
 	for s := range f.kinds {
 		k := &f.kinds[s]
+		*k = kind{}
 		of.stream = record.Stream(s).String()
 		if e.cfg.Headers == nil && of.stream != "" {
 			k.headers = []record.Header{{Key: record.HeaderStream, Value: []byte(of.stream)}}
@@ -181,7 +205,6 @@ func (e *Envelope) For(src *record.Source) *Form {
 			k.extra = &record.Extra{Headers: k.headers, Key: k.key.same, Topic: k.topic.same}
 		}
 	}
-	return f
 }
 
 // Why records are left out, as metrics name it.
@@ -201,6 +224,9 @@ type Counts struct {
 // and leaves out those that are not to be sent, in the array of recs. Values and
 // Extras that it makes stand in space.
 func (f *Form) Apply(recs []record.Record, read time.Time, space *frame.Space) ([]record.Record, Counts) {
+	if f.pods != nil {
+		f.renew()
+	}
 	if f.json && f.sieve == nil {
 		total := 0
 		for i := range recs {

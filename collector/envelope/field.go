@@ -19,19 +19,23 @@ const (
 	task    = "task"
 	labels  = "labels" // of the agent; labels.NAME in templates
 	kube    = "kubernetes"
+
+	kubeLabels      = kube + ".labels" // of the pod; NAME behind a dot in templates
+	kubeAnnotations = kube + ".annotations"
 )
 
 // ValueFields lists what a JSON value can have.
 func ValueFields() []string {
-	return []string{message, moment, stream, host, path, file, offset, task, labels, kube}
+	return []string{message, moment, stream, host, path, file, offset, task, labels, kube, kubeLabels, kubeAnnotations}
 }
 
-// TemplateFields lists what {{.NAME}} can name, besides labels.NAME.
+// TemplateFields lists what {{.NAME}} can name, besides labels.NAME,
+// fields.NAME, kubernetes.labels.NAME and kubernetes.annotations.NAME.
 func TemplateFields() []string {
 	return []string{moment, stream, host, path, file, offset, task, kube + ".namespace", kube + ".pod", kube + ".container", kube + ".uid"}
 }
 
-var placeholder = regexp.MustCompile(`\{\{ *\.([A-Za-z0-9_.-]+) *\}\}`)
+var placeholder = regexp.MustCompile(`\{\{ *\.([A-Za-z0-9_./-]+) *\}\}`)
 
 // part is a piece of a template: text, or the name of a field.
 type part struct{ text, field string }

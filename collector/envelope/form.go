@@ -15,6 +15,7 @@ type origin struct {
 	labels map[string]string
 	kube   Kubernetes
 	isKube bool
+	pod    *Pod // nil: nothing is known of it
 
 	extract *extractor
 }
@@ -42,7 +43,13 @@ func (o *origin) get(field string) (value string, ok bool) {
 	case kube + ".uid":
 		value = o.kube.UID
 	default:
-		value = o.labels[strings.TrimPrefix(field, labels+".")]
+		if name, ok := strings.CutPrefix(field, kubeLabels+"."); ok {
+			value = o.pod.labels()[name]
+		} else if name, ok := strings.CutPrefix(field, kubeAnnotations+"."); ok {
+			value = o.pod.annotations()[name]
+		} else {
+			value = o.labels[strings.TrimPrefix(field, labels+".")]
+		}
 	}
 	return value, value != ""
 }
@@ -109,6 +116,7 @@ func (k *kind) addValue(fields []string, of origin) {
 		separator = ','
 		text = append(appendText(text, []byte(name)), ':')
 	}
+	kubeDone := false
 	for _, name := range fields {
 		switch name {
 		case message, offset:
@@ -124,14 +132,12 @@ func (k *kind) addValue(fields []string, of origin) {
 				put(name)
 				text = appendObject(text, slices.Sorted(maps.Keys(of.labels)), func(key string) string { return of.labels[key] })
 			}
-		case kube:
-			if of.isKube {
-				put(name)
-				text = appendObject(text, []string{"namespace", "pod", "container", "uid"}, func(key string) string {
-					value, _ := of.get(kube + "." + key)
-					return value
-				})
+		case kube, kubeLabels, kubeAnnotations:
+			if object := of.kubeObject(fields); len(object) > 2 && !kubeDone {
+				put(kube)
+				text = append(text, object...)
 			}
+			kubeDone = true
 		default:
 			if value, ok := of.get(name); ok {
 				put(name)
@@ -144,6 +150,33 @@ func (k *kind) addValue(fields []string, of origin) {
 	for _, o := range k.value {
 		k.size += len(o.text)
 	}
+}
+
+// kubeObject is the JSON object of those of the fields that are of Kubernetes.
+func (o *origin) kubeObject(fields []string) []byte {
+	object := []byte{'{'}
+	add := func(key string, value []byte) {
+		if len(object) > 1 {
+			object = append(object, ',')
+		}
+		object = append(append(appendText(object, []byte(key)), ':'), value...)
+	}
+	if slices.Contains(fields, kube) && o.isKube {
+		for _, key := range []string{"namespace", "pod", "container", "uid"} {
+			if value, ok := o.get(kube + "." + key); ok {
+				add(key, appendText(nil, []byte(value)))
+			}
+		}
+	}
+	for _, m := range []struct {
+		name, key string
+		of        map[string]string
+	}{{kubeLabels, "labels", o.pod.labels()}, {kubeAnnotations, "annotations", o.pod.annotations()}} {
+		if slices.Contains(fields, m.name) && len(m.of) > 0 {
+			add(m.key, appendObject(nil, slices.Sorted(maps.Keys(m.of)), func(key string) string { return m.of[key] }))
+		}
+	}
+	return append(object, '}')
 }
 
 // appendObject appends an object of the keys that have a value.

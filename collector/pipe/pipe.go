@@ -221,7 +221,7 @@ func (r *Reader) reopen() bool {
 	if info, err := files.Look(r.path); err != nil || info.ID != r.id {
 		return false
 	}
-	fd, err := files.Kernel{}.Open(descriptorDir() + strconv.Itoa(r.fd), files.LinksAll)
+	fd, err := files.Kernel{}.Open(descriptorDir()+strconv.Itoa(r.fd), files.LinksAll)
 	if err != nil {
 		r.fail(fmt.Errorf("open %s again: %w", r.path, err))
 		return false

@@ -38,6 +38,9 @@ var rules = []rule{
 		to: []string{"go.etcd.io/etcd/server", "github.com/twmb/franz-go", "logferry/test", "logferry/bench", "testing"}, why: "the agent's binary stays lean"},
 	{from: []string{"logferry/cmd", "logferry/agent", "logferry/collector", "logferry/sink", "logferry/internal"},
 		except: []string{"logferry/collector/pipe"}, to: []string{"github.com/nxadm/tail"}, why: "files are read by blocks; only named pipes are not"},
+	{from: []string{"logferry/cmd", "logferry/agent", "logferry/collector", "logferry/sink", "logferry/internal"},
+		except: []string{"logferry/agent/kubernetes"}, to: []string{"k8s.io"}, why: "only agent/kubernetes speaks to Kubernetes"},
+	{from: []string{"logferry/agent/kubernetes"}, to: []string{"k8s.io/api"}, why: "the agent's binary stays lean"},
 	{from: []string{"logferry/collector/frame", "logferry/collector/checkpoint", "logferry/collector/watch"}, to: []string{"logferry/collector/tail"}, why: "tail is built of them"},
 }
 
