@@ -257,7 +257,9 @@ func FuzzDecode(f *testing.F) {
 
 func TestATaskIsNotExpanded(t *testing.T) {
 	t.Setenv("LOGFERRY_TEST_SECRET", "hunter2")
-	got, err := DecodeOne([]byte("paths: [/var/log/a.log]\ntopic: a\nheaders: {x: '${LOGFERRY_TEST_SECRET}'}\n"), "a.yaml", "a")
+	_, err := DecodeOne([]byte("paths: [/var/log/a.log]\ntopic: a\nheaders: {x: '${LOGFERRY_TEST_SECRET}'}\n"), "a.yaml", "a")
+	require.ErrorContains(t, err, `"${LOGFERRY_TEST_SECRET}" is no field`)
+	got, err := DecodeOne([]byte("paths: ['/var/log/${LOGFERRY_TEST_SECRET}']\ntopic: a\n"), "a.yaml", "a")
 	require.NoError(t, err)
-	require.Equal(t, "${LOGFERRY_TEST_SECRET}", string(got.Headers["x"]))
+	require.Equal(t, []string{"/var/log/${LOGFERRY_TEST_SECRET}"}, got.Paths)
 }
