@@ -93,11 +93,11 @@ func (c *checker) template(key, text string, fields *Fields) {
 		field, isField := strings.CutPrefix(name, "fields.")
 		pod, isPod := podName(name)
 		switch {
-		case isField && fieldRule.MatchString(field):
+		case isField && fieldRule.MatchString(field) && m[1] != "":
 			c.field(key, field, fields)
 		case name == "":
 			c.add(key, "%q names nothing; write a name such as {{.host}}", m[0])
-		case isLabel && ValidWord(label), isPod && podRule.MatchString(pod), slices.Contains(TemplateFields(), name):
+		case isLabel && ValidWord(label), isField && fieldRule.MatchString(field), isPod && podRule.MatchString(pod), slices.Contains(TemplateFields(), name):
 			if m[1] == "" {
 				c.add(key, "%q lacks a dot; write {{.%s}}", m[0], name)
 			}

@@ -52,6 +52,7 @@ func TestWhatRecordsCannotCarryIsRefusedWithItsLineAndARemedy(t *testing.T) {
 		{"headers:\n  a: '{{.kubernetes.label.app}}'\n", `f:4: headers.a: "kubernetes.label.app" is unknown; did you mean kubernetes.labels.app?`},
 		{"headers:\n  a: '{{host}}'\n", `f:4: headers.a: "{{host}}" lacks a dot; write {{.host}}`},
 		{"headers:\n  a: 'x{{.host}'\n", `f:4: headers.a: "x{{.host}" holds {{ or }} without the other; write {{.NAME}}`},
+		{"fields: {format: json}\nheaders:\n  a: '{{fields.user}}'\n", `f:5: headers.a: "{{fields.user}}" lacks a dot; write {{.fields.user}}`},
 		{"headers:\n  x: '${hots}'\n", `f:4: headers.x: "${hots}" is no field and would be sent as text; did you mean {{.host}}?`},
 		{"headers:\n  x: 'a-${labels.env}-b'\n", `f:4: headers.x: "${labels.env}" is no field and would be sent as text; did you mean {{.labels.env}}?`},
 		{"headers:\n  x: 'a ${host'\n", `f:4: headers.x: "${host" is no field and would be sent as text; did you mean {{.host}}?`},
