@@ -328,8 +328,8 @@ func (c *checker) namedTopics(t task.Task, existing map[string]bool, create bool
 	allowed := strings.Join(t.TopicsAllowed, ", ")
 	switch {
 	case n > 0 || create:
-		c.ok("topic", "task %s: topics that match %s: %d, others will %s", t.Name, allowed, n,
-			map[bool]string{true: "be created", false: "not be, and their records go to " + t.TopicFallback}[create])
+		c.ok("topic", "task %s: %s: %s, %s", t.Name, allowed, count(n, "topic"),
+			map[bool]string{true: "others will be created", false: "records for others go to " + t.TopicFallback}[create])
 	default:
 		c.fail(exitFailed, "topic", fmt.Sprintf("task %s: no topic matches %s, so all records go to %s", t.Name, allowed, t.TopicFallback),
 			"create the topics, or set create_topic in the task")
