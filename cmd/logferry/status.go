@@ -316,22 +316,24 @@ func (v statusView) troubleLines() []string {
 		}
 		var order []string
 		agents := map[string][]string{}
-		for _, on := range o.On {
-			if on.NotCollected > 0 {
-				lines = append(lines, fmt.Sprintf("%s does not collect %s on %s, such as %s", o.Name, count(on.NotCollected, "path"), on.Agent, oneLine(on.FirstRefused)))
-			}
-			if !on.Troubled() && (on.State != "pending" || on.Error == "") {
-				continue
-			}
-			key := on.State + "\x00" + oneLine(on.Error)
+		note := func(on etcdsource.TaskOnAgent, what, text string) {
+			key := what + "\x00" + oneLine(text)
 			if agents[key] == nil {
 				order = append(order, key)
 			}
 			agents[key] = append(agents[key], on.Agent)
 		}
+		for _, on := range o.On {
+			if on.NotCollected > 0 {
+				note(on, "does not collect "+count(on.NotCollected, "path"), on.FirstRefused)
+			}
+			if on.Troubled() || on.State == "pending" && on.Error != "" {
+				note(on, "is "+on.State, on.Error)
+			}
+		}
 		for _, key := range order {
-			state, text, _ := strings.Cut(key, "\x00")
-			lines = append(lines, fmt.Sprintf("%s is %s on %s: %s", o.Qualified(), state, someOf(agents[key]), textOrDash(text)))
+			what, text, _ := strings.Cut(key, "\x00")
+			lines = append(lines, fmt.Sprintf("%s %s on %s: %s", o.Qualified(), what, someOf(agents[key]), textOrDash(text)))
 		}
 	}
 	return lines

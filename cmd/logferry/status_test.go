@@ -99,6 +99,17 @@ func TestAWatchedStatusIsShownAgainAtEachChange(t *testing.T) {
 	}
 }
 
+func TestStatusNamesWhatIsNotCollected(t *testing.T) {
+	e := etcdtest.Start(t)
+	for _, agent := range []string{"web-1", "web-2"} {
+		e.Put(t, "/logferry/agents/"+agent, `{"id":"`+agent+`"}`)
+		e.Put(t, "/logferry/status/"+agent, `{"revision":9,"tasks":[{"name":"web","state":"running","not_collected":2,"not_collected_example":"/var/log/a.log: a symbolic link leads to /etc/shadow"}]}`)
+	}
+	out, code := runOnce(t, "status", "--etcd", e.Endpoints()[0])
+	require.Contains(t, out, "\nweb does not collect 2 paths on web-1, web-2: /var/log/a.log: a symbolic link leads to /etc/shadow\n")
+	require.Equal(t, exitOK, code, "the task runs")
+}
+
 func TestAWatchedStatusSaysWhenThereIsNoNews(t *testing.T) {
 	e := etcdtest.Start(t)
 	e.Put(t, "/logferry/agents/web-1", `{"id":"web-1"}`)
