@@ -24,30 +24,28 @@ type endpoint struct {
 	cfg    *OAuth
 	secret *keptFile // nil: the secret stands in the configuration
 	tls    *tlsfiles.Files
+	tell   func(error) // told of renewed files that are of no use
 }
 
-func newEndpoint(o *OAuth) *endpoint {
-	e := &endpoint{cfg: o, tls: tlsfiles.New(tlsfiles.Config{CAFile: o.CAFile})}
+func newEndpoint(o *OAuth, tell func(error)) *endpoint {
+	e := &endpoint{cfg: o, tell: tell, tls: tlsfiles.New(tlsfiles.Config{CAFile: o.CAFile})}
 	if o.ClientSecretFile != "" {
 		e.secret = &keptFile{key: "sasl.oauth.client_secret_file", path: o.ClientSecretFile}
 	}
 	return e
 }
 
-// quietly is for last good files: the endpoint's own answer tells what is wrong.
-func quietly(error) {}
-
 func (e *endpoint) fetch(ctx context.Context) (string, time.Time, error) {
 	secret := string(e.cfg.ClientSecret)
 	if e.secret != nil {
 		var err error
-		if secret, err = e.secret.get(quietly); err != nil {
+		if secret, err = e.secret.get(e.tell); err != nil {
 			return "", time.Time{}, err
 		}
 	}
-	trust, err := e.tls.Get(quietly)
+	trust, err := e.tls.Get(func(fault error) { e.tell(renamed(fault)) })
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("sasl.oauth.%s", strings.TrimPrefix(err.Error(), "tls."))
+		return "", time.Time{}, renamed(err)
 	}
 	transport := &http.Transport{
 		TLSClientConfig: trust.Clone(), DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
@@ -67,6 +65,11 @@ func (e *endpoint) fetch(ctx context.Context) (string, time.Time, error) {
 		return "", time.Time{}, e.explain(err)
 	}
 	return token.AccessToken, token.Expiry, checkFresh(token.AccessToken)
+}
+
+// renamed puts the endpoint's own key in front of a fault of its TLS file.
+func renamed(fault error) error {
+	return fmt.Errorf("sasl.oauth.%s", strings.TrimPrefix(fault.Error(), "tls."))
 }
 
 // stay keeps the client's secret from going where nobody has sent it.

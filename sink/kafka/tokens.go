@@ -32,7 +32,7 @@ func newTokenSource(s *SASL, tell func(error)) tokenSource {
 	case s.OAuth.TokenFile != "":
 		return &tokenFile{cfg: s.OAuth, tell: tell, file: &keptFile{key: "sasl.oauth.token_file", path: s.OAuth.TokenFile, check: checkToken}}
 	}
-	return newKeptToken(newEndpoint(s.OAuth), s.OAuth.Timeout, s.OAuth.Extensions, tell)
+	return newKeptToken(newEndpoint(s.OAuth, tell), s.OAuth.Timeout, s.OAuth.Extensions, tell)
 }
 
 // tokenProvider is a tokenSource as sarama wants it.

@@ -96,7 +96,7 @@ func TestATokenIsFetchedOnceForMostOfItsLife(t *testing.T) {
 	n := 0
 	p := newIDP(t, "s", time.Hour, func() string { n++; return fmt.Sprint("token", n) })
 	var told []error
-	k := newKeptToken(newEndpoint(p.login(secretFile(t, "s")).OAuth), time.Second, nil, func(err error) { told = append(told, err) })
+	k := newKeptToken(newEndpoint(p.login(secretFile(t, "s")).OAuth, func(error) {}), time.Second, nil, func(err error) { told = append(told, err) })
 	for range 3 {
 		got, err := k.token(t.Context())
 		require.NoError(t, err)
@@ -172,7 +172,7 @@ func TestATokenThatCannotBeFetchedSaysWhatToChange(t *testing.T) {
 				cancel()
 				ctx = t.Context()
 			}
-			_, _, err := newEndpoint(&o).fetch(ctx)
+			_, _, err := newEndpoint(&o, func(error) {}).fetch(ctx)
 			require.ErrorContains(t, err, c.want)
 			require.NotContains(t, err.Error(), "\n")
 			require.NotContains(t, err.Error(), "-secret")
