@@ -210,7 +210,7 @@ func (s *Source) watch(ctx context.Context, client *clientv3.Client) error {
 	defer done()
 	w := &watcher{
 		s: s, broken: broken, client: client, events: events,
-		progress: time.NewTicker(s.cfg.WatchTimeout / 5),
+		progress: time.NewTicker(s.cfg.WatchTimeout / 3),
 		silence:  time.NewTimer(s.cfg.WatchTimeout),
 		resync:   time.NewTimer(jitter(s.cfg.ResyncInterval)),
 		flush:    time.NewTimer(time.Hour),
