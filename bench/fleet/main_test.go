@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestAShortRunReachesTheAgentsThatEachEditSelectsAndNoOthers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes some seconds")
+	}
 	opts, err := parse([]string{"-quick"}, io.Discard)
 	require.NoError(t, err)
 	r, err := measure(t.Context(), opts, io.Discard)
