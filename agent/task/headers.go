@@ -130,7 +130,9 @@ func (c *checker) template(key, text string, fields *Fields) {
 var foreignField = regexp.MustCompile(`[$%]\{\.?([A-Za-z][A-Za-z0-9_.-]*)\}?|\{\.?([A-Za-z][A-Za-z0-9_.-]*)\}|\$([a-z][A-Za-z0-9_.-]*)`)
 
 // fieldWords lists what a template can name.
-func fieldWords() []string { return append(TemplateFields(), "labels.NAME", "fields.NAME", "kubernetes.labels.NAME", "kubernetes.annotations.NAME") }
+func fieldWords() []string {
+	return append(TemplateFields(), "labels.NAME", "fields.NAME", "kubernetes.labels.NAME", "kubernetes.annotations.NAME")
+}
 
 // fieldMeant is the field that a name stands for or resembles; empty: none.
 func fieldMeant(name string) string {
