@@ -1,4 +1,4 @@
-// Package idle keeps the Go runtime cheap while there is little to do.
+// Package idle keeps the Go runtime and the program cheap while there is little to do.
 //
 // A line in a quiet file wakes half a dozen goroutines one after the other. On
 // several processors the runtime wakes a thread for nearly each of them, and its

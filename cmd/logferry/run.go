@@ -109,6 +109,9 @@ func (a *app) runAgent(cmd *cobra.Command, f *runFlags) error {
 	}
 	defer onHangup(ag.Reload, log)()
 	log.Info("logferry", "version", buildVersion())
+	if err := idle.Unload(); err != nil {
+		log.Debug("memory of the program's start is kept", "error", err)
+	}
 	return ag.Run(cmd.Context())
 }
 
