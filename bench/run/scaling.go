@@ -26,7 +26,8 @@ func (b *bench) plain(root string) (*dataset, error) { return accessLog(root, 1,
 // scaling runs one section: each row with each contender.
 func (b *bench) scaling(ctx context.Context, section, what string, rows []row) error {
 	contenders, notes := b.participants(ctx, b.opt.scaling)
-	table := stats.NewTable(2, what, "who", "lines/s", "MB/s", "CPU-s/GB", "peak MiB", "lost / doubled")
+	table := stats.NewTable(2, what, "who", "records/s", "MB/s", "CPU-s/GB", "× first row", "peak MiB", "lost / doubled")
+	first := map[string]float64{} // by contender: CPU-s/GB of the first row
 	for _, r := range rows {
 		if err := b.useCluster(ctx, max(r.nodes, 1)); err != nil {
 			return err
@@ -46,7 +47,11 @@ func (b *bench) scaling(ctx context.Context, section, what string, rows []row) e
 		}
 		for _, c := range contenders {
 			if s := got.by[c.Name()]; s != nil {
-				table.Add(r.label, c.Name(), stats.Number(s.linesPerSecond()), stats.Number(s.megabytesPerSecond()), stats.Number(s.cpuPerGB()), mebibytes(s.peak()), s.losses())
+				if first[c.Name()] == 0 {
+					first[c.Name()] = s.cpuPerGB()
+				}
+				table.Add(r.label, c.Name(), stats.Number(s.linesPerSecond()), stats.Number(s.megabytesPerSecond()), stats.Number(s.cpuPerGB()),
+					stats.Number(s.cpuPerGB()/first[c.Name()]), mebibytes(s.peak()), s.losses())
 			}
 		}
 	}
@@ -115,6 +120,7 @@ func (b *bench) featuresSection(ctx context.Context) error {
 	for _, f := range []struct {
 		label       string
 		kafka, task keys
+		data        func(root string) (*dataset, error) // nil: plain
 	}{
 		{label: "plain"},
 		{label: "`acks: 1`", kafka: keys{"acks": "1"}},
@@ -125,8 +131,22 @@ func (b *bench) featuresSection(ctx context.Context) error {
 		{label: "`key: path`", task: keys{"key": "path"}},
 		{label: "`key: path`, `partitioner: murmur2`", task: keys{"key": "path", "partitioner": "murmur2"}},
 		{label: "`poll: true`", task: keys{"poll": true}},
+		{label: "`filter: {exclude: [healthz]}`", task: keys{"filter": keys{"exclude": []string{"healthz"}}}},
+		{label: "`filter: {exclude: ['\" 5[0-9]{3} 0 ']}`", task: keys{"filter": keys{"exclude": []string{`" 5[0-9]{3} 0 `}}}},
+		{label: "`filter: {mask: ...}` of a card's number", task: keys{"filter": keys{"mask": []keys{{"pattern": `\b\d{12}(\d{4})\b`, "replace": "************$1"}}}}},
+		{label: "`headers` of path and offset", task: keys{"headers": keys{"path": "{{.path}}", "offset": "{{.offset}}"}}},
+		{label: "`value: json`", task: keys{"value": "json"}},
+		{label: "`encoding: gb18030`", task: keys{"encoding": "gb18030"}},
+		{label: "JSON lines, `key` of a field", data: b.dressed(jsonLine), task: keys{"fields": keys{"format": "json"}, "key": "{{.fields.user}}"}},
+		{label: "`multiline: {preset: java}`, a trace in every tenth record", data: b.dressed(traced), task: keys{"multiline": keys{"preset": "java"}}},
+		{label: "`format: cri`", data: b.dressed(criLine), task: keys{"format": "cri", "timestamp": "read"}},
+		{label: "`format: cri`, every second line in two parts", data: b.dressed(criParts), task: keys{"format": "cri", "timestamp": "read"}},
+		{label: "`format: docker`", data: b.dressed(dockerLine), task: keys{"format": "docker", "timestamp": "read"}},
 	} {
-		rows = append(rows, row{label: f.label, load: load{partitions: 3, kafka: f.kafka, task: f.task}, data: b.plain})
+		if f.data == nil {
+			f.data = b.plain
+		}
+		rows = append(rows, row{label: f.label, load: load{partitions: 3, kafka: f.kafka, task: f.task}, data: f.data})
 	}
 	return b.scaling(ctx, "features", "feature", rows)
 }
