@@ -36,7 +36,7 @@ func arrived(t *testing.T, brokers []string, topic string, n int) (list []string
 	defer cancel()
 	for len(list) < n {
 		fetches := client.PollFetches(ctx)
-		require.NoError(t, fetches.Err())
+		require.NoError(t, fetches.Err(), "%d of %d: %q", len(list), n, list)
 		fetches.EachRecord(func(r *kgo.Record) {
 			var headers []string
 			for _, h := range r.Headers {

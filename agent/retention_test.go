@@ -106,6 +106,10 @@ func TestEachEditGoesOnAtTheCommittedOffset(t *testing.T) {
 				st := w.task("web")
 				return st.Name == "" || st.State == TaskRunning && strings.Contains(st.Task.Paths[0], "other")
 			})
+			w.waitFor("what was read before has gone where it belonged", func() bool {
+				log := w.log.String()
+				return w.task("web").Name != "" || strings.Count(log, `"task stopped" task=web`) == strings.Count(log, `"task started" task=web`)
+			})
 			w.appendLog("web.log", line+"\n")
 			continue
 		}
