@@ -9,19 +9,23 @@ package idle
 import (
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 )
 
 const (
 	window    = time.Second
+	restAfter = 10 * window
 	busyBytes = 4 << 20 // read within a window: far less than one processor can ship, far more than a quiet host writes
 )
 
 // Processors has the runtime use one processor while little is read, and all
-// that there are otherwise. Its methods may be called from several goroutines.
+// that there are otherwise. Some time after much was read it gives free memory
+// back to the system: the first look at thousands of files leaves much of it. Its methods may be called from several goroutines.
 type Processors struct {
 	limit func(n int) // 0: all
+	free  func()
 
 	mu    sync.Mutex
 	ended bool
@@ -30,13 +34,15 @@ type Processors struct {
 	bytes int       // read in the window
 	full  time.Time // when a window last had busyBytes
 	calm  *time.Timer
+	asked int // read since memory was given back
+	tidy  *time.Timer
 }
 
 // NewProcessors starts at rest. End it with Close. Where GOMAXPROCS is set or
 // there is one processor only, it does nothing.
 func NewProcessors() *Processors {
 	if os.Getenv("GOMAXPROCS") != "" || runtime.GOMAXPROCS(0) == 1 {
-		return newProcessors(func(int) {})
+		return newProcessors(func(int) {}, debug.FreeOSMemory)
 	}
 	return newProcessors(func(n int) {
 		if n == 0 {
@@ -44,12 +50,12 @@ func NewProcessors() *Processors {
 			return
 		}
 		runtime.GOMAXPROCS(n)
-	})
+	}, debug.FreeOSMemory)
 }
 
-func newProcessors(limit func(n int)) *Processors {
+func newProcessors(limit func(n int), free func()) *Processors {
 	limit(1)
-	return &Processors{limit: limit, since: time.Now()}
+	return &Processors{limit: limit, free: free, since: time.Now()}
 }
 
 // Read notes that n bytes are about to be read.
@@ -59,6 +65,9 @@ func (p *Processors) Read(n int) {
 	now := time.Now()
 	if now.Sub(p.since) >= window {
 		p.since, p.bytes = now, 0
+	}
+	if p.asked += n; p.asked >= busyBytes && p.tidy == nil && !p.ended {
+		p.tidy = time.AfterFunc(restAfter, p.giveBack)
 	}
 	if p.bytes += n; p.bytes < busyBytes || p.ended {
 		return
@@ -86,13 +95,31 @@ func (p *Processors) rest() {
 	p.limit(1)
 }
 
+// giveBack returns free memory to the system, unless there was a full window
+// lately: it would be taken again.
+func (p *Processors) giveBack() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return
+	}
+	if time.Since(p.full) < restAfter {
+		p.tidy.Reset(restAfter)
+		return
+	}
+	p.tidy, p.asked = nil, 0
+	p.free()
+}
+
 // Close gives all processors back, for good.
 func (p *Processors) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = true
-	if p.calm != nil {
-		p.calm.Stop()
+	for _, t := range []*time.Timer{p.calm, p.tidy} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	p.limit(0)
 }

@@ -12,8 +12,21 @@ import (
 
 // limits records what the runtime was told; 0 stands for all processors.
 type limits struct {
-	mu   sync.Mutex
-	told []int
+	mu    sync.Mutex
+	told  []int
+	freed int
+}
+
+func (l *limits) free() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.freed++
+}
+
+func (l *limits) given() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.freed
 }
 
 func (l *limits) set(n int) {
@@ -31,7 +44,7 @@ func (l *limits) all() []int {
 func TestOneProcessorIsEnoughUntilMuchIsReadWithinASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &limits{}
-		p := newProcessors(l.set)
+		p := newProcessors(l.set, l.free)
 		for range 100 { // less than a full window in each second
 			p.Read(busyBytes - 1)
 			time.Sleep(window)
@@ -45,7 +58,7 @@ func TestOneProcessorIsEnoughUntilMuchIsReadWithinASecond(t *testing.T) {
 func TestAFullWindowGivesAllProcessorsAtOnceAndAQuietOneTakesThemBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &limits{}
-		p := newProcessors(l.set)
+		p := newProcessors(l.set, l.free)
 		for range 8 {
 			p.Read(busyBytes / 8)
 		}
@@ -63,7 +76,7 @@ func TestAFullWindowGivesAllProcessorsAtOnceAndAQuietOneTakesThemBack(t *testing
 func TestALoadThatGoesOnKeepsTheProcessors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &limits{}
-		p := newProcessors(l.set)
+		p := newProcessors(l.set, l.free)
 		for range 600 {
 			p.Read(busyBytes / 5) // twice the bound in each window
 			time.Sleep(window / 10)
@@ -77,12 +90,35 @@ func TestALoadThatGoesOnKeepsTheProcessors(t *testing.T) {
 func TestCloseGivesTheProcessorsBackForGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &limits{}
-		p := newProcessors(l.set)
+		p := newProcessors(l.set, l.free)
 		p.Read(busyBytes)
 		p.Close()
 		p.Read(busyBytes)
 		time.Sleep(10 * window)
 		synctest.Wait()
 		require.Equal(t, []int{1, 0, 0}, l.all())
+	})
+}
+
+func TestMemoryIsGivenBackSomeTimeAfterMuchWasReadAndNotMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &limits{}
+		p := newProcessors(l.set, l.free)
+		for range 100 {
+			p.Read(2 * busyBytes)
+			time.Sleep(window)
+		}
+		synctest.Wait()
+		require.Zero(t, l.given())
+		time.Sleep(2 * restAfter)
+		synctest.Wait()
+		require.Equal(t, 1, l.given())
+		for range 1000 { // a little, for hours
+			p.Read(busyBytes / 4000)
+			time.Sleep(10 * window)
+		}
+		synctest.Wait()
+		require.Equal(t, 1, l.given())
+		p.Close()
 	})
 }
