@@ -22,7 +22,8 @@ const (
 
 // Processors has the runtime use one processor while little is read, and all
 // that there are otherwise. Some time after much was read it gives free memory
-// back to the system: the first look at thousands of files leaves much of it. Its methods may be called from several goroutines.
+// back to the system: the first look at thousands of files leaves much of it.
+// Its methods may be called from several goroutines.
 type Processors struct {
 	limit func(n int) // 0: all
 	free  func()
@@ -98,17 +99,23 @@ func (p *Processors) rest() {
 // giveBack returns free memory to the system, unless there was a full window
 // lately: it would be taken again.
 func (p *Processors) giveBack() {
+	if p.settled() {
+		p.free() // takes a whole collection, and Read is not to wait for it
+	}
+}
+
+func (p *Processors) settled() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
-		return
+		return false
 	}
 	if time.Since(p.full) < restAfter {
 		p.tidy.Reset(restAfter)
-		return
+		return false
 	}
 	p.tidy, p.asked = nil, 0
-	p.free()
+	return true
 }
 
 // Close gives all processors back, for good.

@@ -122,3 +122,15 @@ func TestMemoryIsGivenBackSomeTimeAfterMuchWasReadAndNotMeanwhile(t *testing.T) 
 		p.Close()
 	})
 }
+
+func TestReadDoesNotWaitWhileMemoryIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, end := make(chan struct{}), make(chan struct{})
+		p := newProcessors(func(int) {}, func() { close(began); <-end })
+		p.Read(busyBytes)
+		<-began
+		p.Read(1) // all goroutines would be asleep
+		close(end)
+		p.Close()
+	})
+}
