@@ -20,9 +20,13 @@ import (
 	"go.uber.org/goleak"
 
 	"logferry/agent/task"
+	"logferry/sink/kafka"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	kafka.RouteLogs(slog.New(slog.DiscardHandler)) // before kafkaread uses sarama
+	goleak.VerifyTestMain(m)
+}
 
 // syncBuffer collects what a dry run prints.
 type syncBuffer struct {

@@ -10,11 +10,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"logferry/agent/task"
 	"logferry/collector/envelope"
 	"logferry/sink/kafka"
+	"logferry/test/kafkatest/kafkaread"
 )
 
 func TestATaskCanNameWhatAnEnvelopeKnows(t *testing.T) {
@@ -26,29 +26,42 @@ func TestATaskCanNameWhatAnEnvelopeKnows(t *testing.T) {
 	}
 }
 
+// readBack waits for n records of a topic, and passes each to fn.
+func readBack(t *testing.T, brokers []string, topic string, n int, fn func(kafkaread.Record)) {
+	t.Helper()
+	reader, err := kafkaread.Open(brokers, topic)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, reader.Close()) }()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for seen := 0; seen < n; {
+		require.NoError(t, reader.Drain(ctx, func(r kafkaread.Record) error {
+			seen++
+			fn(r)
+			return nil
+		}))
+		select {
+		case <-ctx.Done():
+			require.NoError(t, ctx.Err(), "%d of %d records of %s", seen, n, topic)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // arrived is n records of a topic, with what they carry.
 func arrived(t *testing.T, brokers []string, topic string, n int) (list []string) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	require.NoError(t, err)
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for len(list) < n {
-		fetches := client.PollFetches(ctx)
-		require.NoError(t, fetches.Err(), "%d of %d: %q", len(list), n, list)
-		fetches.EachRecord(func(r *kgo.Record) {
-			var headers []string
-			for _, h := range r.Headers {
-				headers = append(headers, h.Key+"="+string(h.Value))
-			}
-			at := "read"
-			if r.Timestamp.Year() == 2020 {
-				at = r.Timestamp.UTC().Format(time.RFC3339Nano)
-			}
-			list = append(list, fmt.Sprintf("%s %v %s", at, headers, r.Value))
-		})
-	}
+	readBack(t, brokers, topic, n, func(r kafkaread.Record) {
+		var headers []string
+		for _, h := range r.Headers {
+			headers = append(headers, h.Key+"="+string(h.Value))
+		}
+		at := "read"
+		if r.Time.Year() == 2020 {
+			at = r.Time.UTC().Format(time.RFC3339Nano)
+		}
+		list = append(list, fmt.Sprintf("%s %v %s", at, headers, r.Value))
+	})
 	return list
 }
 
@@ -112,30 +125,20 @@ partitioner: murmur2
 headers: {secret: "{{.fields.password}}"}
 filter: {mask: [{pattern: '"p\d+"', replace: '"*"'}]}
 `)
-			client, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...), kgo.ConsumeTopics("keyed"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-			require.NoError(t, err)
-			defer client.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
 			partitions := map[string]int32{}
-			for n := 0; n < 101; {
-				fetches := client.PollFetches(ctx)
-				require.NoError(t, fetches.Err())
-				fetches.EachRecord(func(r *kgo.Record) {
-					n++
-					if string(r.Value) == "no object" {
-						require.Nil(t, r.Key)
-						require.Empty(t, r.Headers)
-						return
-					}
-					require.Contains(t, string(r.Value), `"id":"`+string(r.Key)+`"`)
-					require.Equal(t, "*", string(r.Headers[0].Value), "fields are those of the masked text")
-					if _, seen := partitions[string(r.Key)]; !seen {
-						partitions[string(r.Key)] = r.Partition
-					}
-					require.Equal(t, partitions[string(r.Key)], r.Partition)
-				})
-			}
+			readBack(t, fake.ListenAddrs(), "keyed", 101, func(r kafkaread.Record) {
+				if string(r.Value) == "no object" {
+					require.Nil(t, r.Key)
+					require.Empty(t, r.Headers)
+					return
+				}
+				require.Contains(t, string(r.Value), `"id":"`+string(r.Key)+`"`)
+				require.Equal(t, "*", string(r.Headers[0].Value), "fields are those of the masked text")
+				if _, seen := partitions[string(r.Key)]; !seen {
+					partitions[string(r.Key)] = r.Partition
+				}
+				require.Equal(t, partitions[string(r.Key)], r.Partition)
+			})
 			require.Len(t, partitions, 7)
 		})
 	}

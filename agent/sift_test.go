@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"logferry/sink/kafka"
+	"logferry/test/kafkatest/kafkaread"
 )
 
 func TestRecordsAreChosenAndStampedByTheirFields(t *testing.T) {
@@ -41,25 +40,14 @@ parse_time: {field: time, layouts: ['%Y-%m-%d %H:%M:%S,%f'], timezone: Europe/Be
 filter:
   where: [{field: level, in: [ERROR, WARN]}]
 `)
-			client, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...), kgo.ConsumeTopics("chosen"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-			require.NoError(t, err)
-			defer client.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			n := 0
-			for n < 101 {
-				fetches := client.PollFetches(ctx)
-				require.NoError(t, fetches.Err())
-				fetches.EachRecord(func(r *kgo.Record) {
-					n++
-					require.Regexp(t, "ERROR|WARN", string(r.Value))
-					if strings.HasPrefix(string(r.Value), "[soon]") {
-						require.Greater(t, r.Timestamp.Year(), 2020)
-					} else {
-						require.Equal(t, "2020-03-01T07:00:"+string(r.Value[18:20])+".5Z", r.Timestamp.UTC().Format(time.RFC3339Nano))
-					}
-				})
-			}
+			readBack(t, fake.ListenAddrs(), "chosen", 101, func(r kafkaread.Record) {
+				require.Regexp(t, "ERROR|WARN", string(r.Value))
+				if strings.HasPrefix(string(r.Value), "[soon]") {
+					require.Greater(t, r.Time.Year(), 2020)
+				} else {
+					require.Equal(t, "2020-03-01T07:00:"+string(r.Value[18:20])+".5Z", r.Time.UTC().Format(time.RFC3339Nano))
+				}
+			})
 			w.waitFor("the offset", func() bool {
 				files := w.task("chosen").collect.Files()
 				return len(files) == 1 && files[0].Committed == int64(log.Len())

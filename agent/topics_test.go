@@ -1,21 +1,19 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"logferry/agent/task"
 	"logferry/sink/kafka"
+	"logferry/test/kafkatest/kafkaread"
 )
 
 const topicTask = `
@@ -32,16 +30,7 @@ headers: {app: "{{.fields.app}}"}
 // collected is the values of n records of a topic.
 func collected(t *testing.T, brokers []string, topic string, n int) (values []string) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	require.NoError(t, err)
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for len(values) < n {
-		fetches := client.PollFetches(ctx)
-		require.NoError(t, fetches.Err(), "%d of %d records of %s", len(values), n, topic)
-		fetches.EachRecord(func(r *kgo.Record) { values = append(values, string(r.Value)) })
-	}
+	readBack(t, brokers, topic, n, func(r kafkaread.Record) { values = append(values, string(r.Value)) })
 	sort.Strings(values)
 	return values
 }

@@ -29,6 +29,7 @@ func newReader(brokers []string, strict bool, b *board, s *show) (*reader, error
 		kgo.ConsumeRegex(),
 		kgo.ConsumeTopics(".*"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.DisableFetchSessions(), // Close reads a session while a fetch changes it
 		kgo.FetchMaxWait(250*time.Millisecond),
 		kgo.MetadataMinAge(100*time.Millisecond),
 		kgo.MetadataMaxAge(500*time.Millisecond), // new topics are found that soon

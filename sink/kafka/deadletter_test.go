@@ -14,11 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"logferry/internal/record"
 	"logferry/sink/kafka/deadletter"
+	"logferry/test/kafkatest/kafkaread"
 )
 
 // refuse makes the broker answer e to each request that contains text.
@@ -179,7 +179,7 @@ func TestDeadLettersOfATopicKeepValueAndKeyAndTellTheirStory(t *testing.T) {
 	})
 }
 
-func headersOf(r *kgo.Record) map[string]string {
+func headersOf(r kafkaread.Record) map[string]string {
 	m := make(map[string]string)
 	for _, h := range r.Headers {
 		m[h.Key] = string(h.Value)
@@ -187,7 +187,7 @@ func headersOf(r *kgo.Record) map[string]string {
 	return m
 }
 
-func headerOf(r *kgo.Record, key string) string { return headersOf(r)[key] }
+func headerOf(r kafkaread.Record, key string) string { return headersOf(r)[key] }
 
 func TestARecordTooLargeForTheDeadLetterTopicGoesThereCut(t *testing.T) {
 	eachProducer(t, func(t *testing.T, cfg Config) {
@@ -278,7 +278,7 @@ func TestALetterWithATimeThatKafkaRefusedReachesTheDeadLetterTopic(t *testing.T)
 		s.finish()
 		dead := w.consume(graves)
 		require.Len(t, dead, 1)
-		require.WithinDuration(t, time.Now(), dead[0].Timestamp, time.Minute)
+		require.WithinDuration(t, time.Now(), dead[0].Time, time.Minute)
 		require.Equal(t, old.UTC().Format(time.RFC3339Nano), headerOf(dead[0], "logferry.record_time"))
 	})
 }

@@ -6,20 +6,18 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"logferry/internal/record"
 	"logferry/test/kafkatest"
+	"logferry/test/kafkatest/kafkaread"
 )
 
 const (
@@ -217,44 +215,20 @@ func (s *shipment) errClears() {
 }
 
 // consume returns all records of a topic, partition by partition in order.
-func (w *world) consume(name string) []*kgo.Record {
+func (w *world) consume(name string) (recs []kafkaread.Record) {
 	w.t.Helper()
-	sc := sarama.NewConfig()
-	client, err := sarama.NewClient(w.fake.ListenAddrs(), sc)
-	require.NoError(w.t, err)
-	defer func() { require.NoError(w.t, client.Close()) }()
-	parts, err := client.Partitions(name)
-	require.NoError(w.t, err)
-	total := 0
-	for _, p := range parts {
-		n, err := client.GetOffset(name, p, sarama.OffsetNewest)
-		require.NoError(w.t, err)
-		total += int(n)
-	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.fake.ListenAddrs()...), kgo.ConsumeTopics(name),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	require.NoError(w.t, err)
-	defer cl.Close()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patient)
 	defer cancel()
-	var recs []*kgo.Record
-	for len(recs) < total {
-		fs := cl.PollFetches(ctx)
-		require.NoError(w.t, fs.Err())
-		recs = append(recs, fs.Records()...)
-	}
-	slices.SortStableFunc(recs, func(a, b *kgo.Record) int {
-		if a.Partition != b.Partition {
-			return int(a.Partition - b.Partition)
-		}
-		return int(a.Offset - b.Offset)
-	})
+	require.NoError(w.t, kafkaread.Each(ctx, w.fake.ListenAddrs(), name, func(r kafkaread.Record) error {
+		recs = append(recs, r)
+		return nil
+	}))
 	return recs
 }
 
 // requireLines checks that a topic holds lines from..to-1 of path, each once
 // and in order within one partition.
-func (w *world) requireLines(recs []*kgo.Record, path string, from, to int) {
+func (w *world) requireLines(recs []kafkaread.Record, path string, from, to int) {
 	w.t.Helper()
 	var got []string
 	partition := int32(-1)
