@@ -47,9 +47,12 @@ func (c *checker) topics(t Task) {
 		} else {
 			c.topic("topic", t.Topic)
 		}
-		for key, set := range map[string]bool{"topics_allowed": t.TopicsAllowed != nil, "topic_fallback": t.TopicFallback != "", "max_topics": t.MaxTopics != 0} {
-			if set {
-				c.add(key, "is used with a template in topic only, such as app_{{.labels.env}}; write one or remove %s", key)
+		for _, k := range []struct {
+			key string
+			set bool
+		}{{"topics_allowed", t.TopicsAllowed != nil}, {"topic_fallback", t.TopicFallback != ""}, {"max_topics", t.MaxTopics != 0}} {
+			if k.set {
+				c.add(k.key, "is used with a template in topic only, such as app_{{.labels.env}}; write one or remove %s", k.key)
 			}
 		}
 		return

@@ -57,3 +57,12 @@ func TestATopicThatIsNotConfinedIsRefusedWithItsLineAndARemedy(t *testing.T) {
 		require.EqualError(t, err, c.want, c.text)
 	}
 }
+
+func TestARefusalReadsTheSameEachTime(t *testing.T) {
+	text := []byte("paths: [/a]\ntopic: web\ntopics_allowed: [a]\ntopic_fallback: b\nmax_topics: 3\n")
+	const tail = "is used with a template in topic only, such as app_{{.labels.env}}; write one or remove "
+	for range 50 {
+		_, err := DecodeOne(text, "f", "x")
+		require.EqualError(t, err, "f:3: topics_allowed: "+tail+"topics_allowed\nf:4: topic_fallback: "+tail+"topic_fallback\nf:5: max_topics: "+tail+"max_topics")
+	}
+}
