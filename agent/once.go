@@ -36,7 +36,7 @@ func (s *Supervisor) awaitFinished(ctx context.Context) error {
 
 func (s *Supervisor) allFinished() (done bool, err error) {
 	s.mu.Lock()
-	done = s.complete
+	done = s.missing == ""
 	s.mu.Unlock()
 	if !done {
 		return false, nil

@@ -37,8 +37,8 @@ type Supervisor struct {
 	stopped   map[string]want    // that are paused
 	leaving   map[string]*keeper // removed or paused, and perhaps still draining
 	refused   map[string]refusal
-	others    int  // tasks of the sources that are for other agents
-	complete  bool // a snapshot of every source is part of what should run
+	others    int    // tasks of the sources that are for other agents
+	missing   string // a source of which no snapshot is part of what should run yet; empty: there is none
 }
 
 type refusal struct {
@@ -95,8 +95,7 @@ func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	desired, refused, others := s.desiredLocked()
-	s.complete = len(s.snapshots) == len(s.order)
-	s.refused, s.others, s.stopped = refused, others, map[string]want{}
+	s.refused, s.others, s.stopped, s.missing = refused, others, map[string]want{}, s.unheardLocked()
 	for name, w := range desired {
 		if w.task.Paused {
 			s.stopped[name] = w
@@ -131,6 +130,16 @@ func (s *Supervisor) reconcile(ctx context.Context, wg *sync.WaitGroup) {
 		k.set(&w)
 	}
 	s.signalWaitingLocked()
+}
+
+// unheardLocked names a source that has delivered no snapshot; empty: each has.
+func (s *Supervisor) unheardLocked() (name string) {
+	for _, source := range s.order {
+		if _, heard := s.snapshots[source]; !heard {
+			name = source
+		}
+	}
+	return name
 }
 
 // left forgets a removed keeper that has ended.

@@ -55,13 +55,7 @@ func (s *Supervisor) inTheWay(from string) (string, error) {
 	s.mu.Lock()
 	_, runs := s.keepers[from]
 	_, paused := s.stopped[from]
-	leaves := s.leaving[from] != nil
-	missing := ""
-	for _, source := range s.order {
-		if _, heard := s.snapshots[source]; !heard {
-			missing = source
-		}
-	}
+	leaves, missing := s.leaving[from] != nil, s.missing
 	s.mu.Unlock()
 	switch {
 	case runs || paused:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -189,4 +190,24 @@ func TestAPlaceIsNotTakenBeforeEverySourceIsHeard(t *testing.T) {
 	st, ok := store.Get("new", checkpoint.FileID{Ino: 1})
 	require.True(t, ok)
 	require.EqualValues(t, 7, st.Offset)
+}
+
+func TestAPlaceIsNotTakenFromATaskThatWasHeardAndIsNotYetStarted(t *testing.T) {
+	store, err := checkpoint.Open(t.TempDir(), time.Hour, checkpoint.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	store.Put("old", checkpoint.FileID{Ino: 1}, checkpoint.State{Path: "/a.log", Offset: 7})
+	s := NewSupervisor(task.Identity{}, []string{sourceFiles, sourceEtcd}, nil, nil, slog.New(slog.DiscardHandler))
+	s.places = store
+	var none sync.WaitGroup
+	s.Apply(sourceFiles, task.Snapshot{})
+	s.reconcile(t.Context(), &none)
+	s.Apply(sourceEtcd, task.Snapshot{Tasks: []task.Task{{Name: "old", Topic: "x", Paths: []string{"/a.log"}, Paused: true}}})
+	why, err := s.inTheWay("old") // between the snapshot and what is made of it
+	require.NoError(t, err)
+	require.NotEmpty(t, why)
+	s.reconcile(t.Context(), &none)
+	why, err = s.inTheWay("old")
+	require.NoError(t, err)
+	require.Contains(t, why, "waits until that is removed")
 }
