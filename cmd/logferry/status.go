@@ -201,11 +201,7 @@ func roomFor(text string, columns, rows int) string {
 		}
 		lines = append(lines, string(runes))
 	}
-	if len(lines) > rows {
-		cut := max(rows-1, 0)
-		lines = append(lines[:cut:cut], fmt.Sprintf("… %s more", count(len(lines)-cut, "line")))
-	}
-	return strings.Join(lines, "\n")
+	return strings.Join(atMost(lines, rows), "\n")
 }
 
 // statusView is what status shows: the whole fleet, or one task or agent of it.

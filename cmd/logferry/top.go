@@ -112,19 +112,36 @@ func (t *topRun) showOnce(ctx context.Context) error {
 	if err := t.look(ctx); err != nil {
 		return err
 	}
-	v := t.view()
+	return t.showLast(t.view())
+}
+
+// showLast writes the only picture. Its exit code tells of trouble.
+func (t *topRun) showLast(v topPicture) error {
 	if err := t.app.show(t.output, v, func(tab *table) { plain(tab, v) }); err != nil {
 		return err
 	}
-	if v.Trouble {
+	if v.troubled() {
 		return silent(exitFailed)
 	}
 	return nil
 }
 
+// showNext writes one of many pictures: a line of JSON, or text and an empty line.
+func (t *topRun) showNext(v topPicture) error {
+	if t.output.format == "json" {
+		return json.NewEncoder(t.app.out).Encode(v)
+	}
+	err := t.app.show(t.output, v, func(tab *table) { plain(tab, v) })
+	if err == nil {
+		_, err = fmt.Fprintln(t.app.out)
+	}
+	return err
+}
+
 // topPicture is one picture of top.
 type topPicture interface {
 	lines() (head, rows, troubles []string)
+	troubled() bool
 	ordered(key byte) topPicture
 }
 
@@ -153,13 +170,7 @@ func (t *topRun) follow(ctx context.Context) error {
 			}
 			return err
 		}
-		var err error
-		if v := t.view(); t.output.format == "json" {
-			err = json.NewEncoder(t.app.out).Encode(v)
-		} else if err = t.app.show(t.output, v, func(tab *table) { plain(tab, v) }); err == nil {
-			_, err = fmt.Fprintln(t.app.out)
-		}
-		if err != nil {
+		if err := t.showNext(t.view()); err != nil {
 			return err
 		}
 	}

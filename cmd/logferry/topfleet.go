@@ -3,11 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"logferry/agent/etcdsource"
@@ -118,6 +116,8 @@ var fleetOrders = map[byte]func(a, b topAgentRow) int{
 	'l': func(a, b topAgentRow) int { return cmp.Compare(b.LagBytes, a.LagBytes) },
 }
 
+func (v fleetView) troubled() bool { return v.Trouble }
+
 func (v fleetView) ordered(key byte) topPicture {
 	v.Agents = slices.Clone(v.Agents)
 	slices.SortStableFunc(v.Agents, fleetOrders[key])
@@ -126,18 +126,17 @@ func (v fleetView) ordered(key byte) topPicture {
 
 func (v fleetView) lines() (head, rows, troubles []string) {
 	var sum topAgentRow
-	var text strings.Builder
-	t := &table{w: tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
-	t.row("AGENT", "HOST", "TASKS", "TROUBLED", "RECORDS/S", "BYTES/S", "LAG", "BEHIND", "FILES", "REPORTED")
-	for _, r := range v.Agents {
-		sum.Records, sum.Bytes, sum.LagBytes, sum.Files = sum.Records+r.Records, sum.Bytes+r.Bytes, sum.LagBytes+r.LagBytes, sum.Files+r.Files
-		reported := "-"
-		if !r.Reported.IsZero() {
-			reported = max(v.Time.Sub(r.Reported), 0).Round(time.Second).String() + " ago"
+	rows = tableLines(func(t *table) {
+		t.row("AGENT", "HOST", "TASKS", "TROUBLED", "RECORDS/S", "BYTES/S", "LAG", "BEHIND", "FILES", "REPORTED")
+		for _, r := range v.Agents {
+			sum.Records, sum.Bytes, sum.LagBytes, sum.Files = sum.Records+r.Records, sum.Bytes+r.Bytes, sum.LagBytes+r.LagBytes, sum.Files+r.Files
+			reported := "-"
+			if !r.Reported.IsZero() {
+				reported = max(v.Time.Sub(r.Reported), 0).Round(time.Second).String() + " ago"
+			}
+			t.row(r.Name, textOrDash(r.Host), r.Tasks, r.Troubled, rateWords(r.Records), byteWords(int64(r.Bytes)), byteWords(r.LagBytes), behind(r.LagSeconds), r.Files, reported)
 		}
-		t.row(r.Name, textOrDash(r.Host), r.Tasks, r.Troubled, rateWords(r.Records), byteWords(int64(r.Bytes)), byteWords(r.LagBytes), behind(r.LagSeconds), r.Files, reported)
-	}
-	_ = t.w.Flush() // a Builder takes everything
+	})
 	head = []string{
 		fmt.Sprintf("%s, at %s", count(len(v.Agents), "agent"), v.Time.Format(time.TimeOnly)),
 		fmt.Sprintf("%s, %s records/s, %s/s, %s behind", count(sum.Files, "file"), rateWords(sum.Records), byteWords(int64(sum.Bytes)), byteWords(sum.LagBytes)),
@@ -145,7 +144,7 @@ func (v fleetView) lines() (head, rows, troubles []string) {
 	for _, line := range v.troubles {
 		troubles = append(troubles, harmless(line))
 	}
-	return head, strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n"), troubles
+	return head, rows, troubles
 }
 
 // run shows the fleet as the flags of top ask for.
@@ -156,14 +155,7 @@ func (t *fleetTop) run(ctx context.Context, s remote, once bool) error {
 	}
 	t.take(fleet)
 	if once {
-		v := t.view(time.Now())
-		if err := t.app.show(t.output, v, func(tab *table) { plain(tab, v) }); err != nil {
-			return err
-		}
-		if v.Trouble {
-			return silent(exitFailed)
-		}
-		return nil
+		return t.showLast(t.view(time.Now()))
 	}
 	out := asTerminal(t.app.out)
 	if out == nil || t.output.format == "json" {
@@ -238,12 +230,7 @@ func (t *fleetTop) follow(ctx context.Context, s remote) error {
 		if m.lost != nil {
 			return
 		}
-		if t.output.format == "json" {
-			failed = json.NewEncoder(t.app.out).Encode(m.view)
-		} else if failed = t.app.show(t.output, m.view, func(tab *table) { plain(tab, m.view) }); failed == nil {
-			_, failed = fmt.Fprintln(t.app.out)
-		}
-		if failed != nil {
+		if failed = t.showNext(m.view); failed != nil {
 			stop()
 		}
 	})

@@ -85,6 +85,8 @@ var topOrders = map[byte]func(a, b topTask) int{
 	'l': func(a, b topTask) int { return cmp.Compare(b.LagBytes, a.LagBytes) },
 }
 
+func (v topView) troubled() bool { return v.Trouble }
+
 func (v topView) ordered(key byte) topPicture {
 	v.Tasks = slices.Clone(v.Tasks)
 	slices.SortStableFunc(v.Tasks, topOrders[key])
@@ -114,14 +116,22 @@ func (v topView) lines() (head, rows, troubles []string) {
 		fmt.Sprintf("%s, at %s", about, v.Time.Format(time.TimeOnly)),
 		fmt.Sprintf("%s, %s, %s records/s, %s/s, %s behind", count(len(v.Tasks), "task"), count(sum.Files, "file"), rateWords(sum.Records), byteWords(int64(sum.Bytes)), byteWords(sum.LagBytes)),
 	}
+	rows = tableLines(func(t *table) {
+		t.row("TASK", "STATE", "RECORDS/S", "BYTES/S", "LAG", "BEHIND", "FILES", "BUFFERED", "ERRORS", "DEAD", "TOPIC")
+		for _, r := range v.Tasks {
+			t.row(r.Name, r.State, rateWords(r.Records), byteWords(int64(r.Bytes)), byteWords(r.LagBytes), behind(r.LagSeconds), r.Files, byteWords(int64(r.Buffered)), r.Errors, r.DeadLetters, textOrDash(r.Topic))
+		}
+	})
+	return head, rows, troubles
+}
+
+// tableLines are the lines of a table.
+func tableLines(fill func(t *table)) []string {
 	var text strings.Builder
 	t := &table{w: tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)}
-	t.row("TASK", "STATE", "RECORDS/S", "BYTES/S", "LAG", "BEHIND", "FILES", "BUFFERED", "ERRORS", "DEAD", "TOPIC")
-	for _, r := range v.Tasks {
-		t.row(r.Name, r.State, rateWords(r.Records), byteWords(int64(r.Bytes)), byteWords(r.LagBytes), behind(r.LagSeconds), r.Files, byteWords(int64(r.Buffered)), r.Errors, r.DeadLetters, textOrDash(r.Topic))
-	}
+	fill(t)
 	_ = t.w.Flush() // a Builder takes everything
-	return head, strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n"), troubles
+	return strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
 }
 
 func rateWords(n float64) string {
@@ -142,10 +152,7 @@ func screenful(v topPicture, foot string, columns, rows int) string {
 	head, table, troubles := v.lines()
 	all := append(append(append(head, ""), table...), "")
 	all = append(all, troubles...)
-	if room := rows - 1; len(all) > room {
-		cut := max(room-1, 0)
-		all = append(all[:cut:cut], fmt.Sprintf("… %s more", count(len(all)-cut, "line")))
-	}
+	all = atMost(all, rows-1)
 	for len(all) < rows-1 {
 		all = append(all, "")
 	}
@@ -160,6 +167,15 @@ func screenful(v topPicture, foot string, columns, rows int) string {
 	}
 	out.WriteString(ansiBelow)
 	return out.String()
+}
+
+// atMost keeps as many lines as there is room for, and counts the others in the last one.
+func atMost(lines []string, room int) []string {
+	if len(lines) <= room {
+		return lines
+	}
+	cut := max(room-1, 0)
+	return append(lines[:cut:cut], fmt.Sprintf("… %s more", count(len(lines)-cut, "line")))
 }
 
 // harmless takes out what a terminal would obey.
