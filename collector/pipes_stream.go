@@ -118,7 +118,9 @@ func (s *pipeStream) finish(b *pipeBatch, held int) {
 		s.p.metrics.shaped(counts)
 	}
 	if s.form != nil {
-		s.form.Apply(b.Records, b.Time, &b.space)
+		var counts envelope.Counts
+		b.Records, counts = s.form.Apply(b.Records, b.Time, &b.space)
+		s.p.metrics.dressed(counts)
 	}
 	b.Size += b.space.Held()
 	s.p.deps.Budget.Charge(b.Size - held)

@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -24,23 +26,24 @@ import (
 // pipesRun is one run of a task of named pipes.
 type pipesRun struct {
 	*sink
-	w      *world
-	p      *Pipes
-	budget *budget
-	out    chan *record.Batch
-	cancel context.CancelFunc
-	ended  chan error
+	w       *world
+	p       *Pipes
+	budget  *budget
+	metrics *Metrics
+	out     chan *record.Batch
+	cancel  context.CancelFunc
+	ended   chan error
 }
 
 func (w *world) startPipes(mode ackMode, change func(*Config)) *pipesRun {
 	w.t.Helper()
-	r := &pipesRun{w: w, sink: newSink(mode), budget: newBudget(w.bytes), out: make(chan *record.Batch, 4), ended: make(chan error, 1)}
+	r := &pipesRun{w: w, sink: newSink(mode), budget: newBudget(w.bytes), metrics: NewMetrics(prometheus.NewRegistry()), out: make(chan *record.Batch, 4), ended: make(chan error, 1)}
 	cfg := w.cfg
 	cfg.Paths, cfg.Drain = []string{filepath.Join(w.dir, "*")}, patience
 	if change != nil {
 		change(&cfg)
 	}
-	r.p = NewPipes(cfg, Deps{Pool: tail.NewPool(), Budget: r.budget, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.NewTextHandler(&w.log, nil))})
+	r.p = NewPipes(cfg, Deps{Pool: tail.NewPool(), Budget: r.budget, Metrics: r.metrics, Log: slog.New(slog.NewTextHandler(&w.log, nil))})
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() { r.ended <- r.p.Run(ctx, r.out) }()
@@ -108,6 +111,19 @@ func TestWhatProgramsWriteToNamedPipesArrives(t *testing.T) {
 	require.True(t, r.p.Explain(w.path("a")).Collected)
 	require.Contains(t, r.p.Explain(w.path("file.log")).Why, "a task without pipe: true collects files")
 	require.Equal(t, []string{w.path("a"), w.path("b")}, []string{r.p.Files()[0].Path, r.p.Files()[1].Path})
+}
+
+func TestWhatFieldsLeaveOutOfANamedPipeIsNotSentAndCounted(t *testing.T) {
+	w := newWorld(t, false)
+	w.mkfifo("a")
+	env, err := envelope.New(envelope.Config{FieldFormat: envelope.Logfmt, Where: []envelope.Where{{Field: "level", NotIn: []string{"debug"}}}})
+	require.NoError(t, err)
+	r := w.startPipes(ackAtOnce, func(c *Config) { c.Envelope = env })
+	w.pour("a", "level=debug one\nlevel=info two\nlevel=debug three\nlevel=info four\n")
+	r.until("the last line", func() bool { return slices.Contains(r.lines(w.path("a")), "level=info four") })
+	r.stop()
+	require.Equal(t, []string{"level=info two", "level=info four"}, r.lines(w.path("a")))
+	require.InDelta(t, 2, testutil.ToFloat64(r.metrics.filtered.WithLabelValues("web", envelope.LeftWhere)), 0)
 }
 
 func TestASlowSinkMakesTheWriterOfAPipeWaitAndAStopDrainsWhatWasRead(t *testing.T) {
