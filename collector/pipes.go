@@ -60,7 +60,7 @@ func (p *Pipes) Run(ctx context.Context, out chan<- *record.Batch) error {
 	look := time.NewTicker(p.cfg.PollInterval)
 	defer look.Stop()
 	for ctx.Err() == nil {
-		p.look(draining, out)
+		p.look(ctx, draining, out)
 		select {
 		case <-ctx.Done():
 		case <-look.C:
@@ -76,7 +76,7 @@ func (p *Pipes) Run(ctx context.Context, out chan<- *record.Batch) error {
 }
 
 // look opens the pipes that match and are not read yet.
-func (p *Pipes) look(ctx context.Context, out chan<- *record.Batch) {
+func (p *Pipes) look(reading, ctx context.Context, out chan<- *record.Batch) {
 	found := map[string]bool{}
 	for _, glob := range p.cfg.Paths {
 		matches, err := doublestar.FilepathGlob(glob, doublestar.WithNoFollow())
@@ -86,7 +86,7 @@ func (p *Pipes) look(ctx context.Context, out chan<- *record.Batch) {
 		for _, path := range matches {
 			if p.cfg.excludedBy(path) == "" && !found[path] {
 				found[path] = true
-				p.consider(ctx, path, out)
+				p.consider(reading, ctx, path, out)
 			}
 		}
 	}
@@ -96,7 +96,7 @@ func (p *Pipes) look(ctx context.Context, out chan<- *record.Batch) {
 	p.mu.Unlock()
 }
 
-func (p *Pipes) consider(ctx context.Context, path string, out chan<- *record.Batch) {
+func (p *Pipes) consider(reading, ctx context.Context, path string, out chan<- *record.Batch) {
 	info, err := tail.Look(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && info.Mode == unix.S_IFDIR:
@@ -124,7 +124,7 @@ func (p *Pipes) consider(ctx context.Context, path string, out chan<- *record.Ba
 	p.streams[from.ID()] = s
 	p.mu.Unlock()
 	p.log.Info("reading a named pipe", "path", path)
-	p.wg.Go(func() { s.run(ctx, out) })
+	p.wg.Go(func() { s.run(reading, ctx, out) })
 }
 
 func (p *Pipes) refuse(path string, err error) {

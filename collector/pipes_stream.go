@@ -46,9 +46,13 @@ func newPipeStream(p *Pipes, path string, from *pipe.Reader) *pipeStream {
 	return s
 }
 
-// run hands the lines of a pipe on until it is stopped or gone, or ctx ends.
-func (s *pipeStream) run(ctx context.Context, out chan<- *record.Batch) {
+// run hands the lines of a pipe on until it is stopped or gone, or ctx ends. Once
+// reading ends they come as fast as they can: the rate is no reason to lose any.
+func (s *pipeStream) run(reading, ctx context.Context, out chan<- *record.Batch) {
 	for line := range s.from.Lines() {
+		if s.p.cfg.Throttle != nil {
+			_ = s.p.cfg.Throttle.Wait(reading)
+		}
 		b, err := s.gather(ctx, line)
 		if err == nil {
 			select {
@@ -84,6 +88,7 @@ func (s *pipeStream) gather(ctx context.Context, line pipe.Line) (*pipeBatch, er
 	}
 	b.Start = s.read
 	held, cut, dropped := b.Size, 0, 0
+	mostRecords, mostBytes := s.most()
 	lines := frame.Lines{MaxBytes: s.p.cfg.MaxLineBytes, DropLong: s.p.cfg.DropLong, KeepCR: s.p.cfg.KeepCR}
 	rest := time.NewTimer(gatherPause)
 	defer rest.Stop()
@@ -92,7 +97,7 @@ func (s *pipeStream) gather(ctx context.Context, line pipe.Line) (*pipeBatch, er
 		b.Records, c = lines.One(b.Records, line.Text, s.read, line.Length)
 		cut, dropped = cut+c.Cut, dropped+c.Dropped
 		s.read += int64(line.Length) + 1
-		if b.Size >= pipeBatchBytes || len(b.Records) >= pipeBatchRecords {
+		if b.Size >= mostBytes || len(b.Records) >= mostRecords {
 			break
 		}
 		select {
@@ -107,6 +112,18 @@ func (s *pipeStream) gather(ctx context.Context, line pipe.Line) (*pipeBatch, er
 	s.p.tail.Long(cut, dropped)
 	s.finish(b, held)
 	return b, nil
+}
+
+// most bounds a batch: where a rate holds the pipe, to what may pass at once.
+func (s *pipeStream) most() (records, bytes int) {
+	records, bytes = pipeBatchRecords, pipeBatchBytes
+	if n := s.p.tail.MostRecords; n > 0 {
+		records = min(records, n)
+	}
+	if n := s.p.tail.MostBytes; n > 0 {
+		bytes = min(bytes, n)
+	}
+	return records, bytes
 }
 
 // finish gives records what they are to be and carry, and pays for it.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"logferry/collector/envelope"
+	"logferry/collector/rate"
 	"logferry/collector/shape"
 	"logferry/collector/tail"
 	"logferry/internal/record"
@@ -124,6 +125,21 @@ func TestWhatFieldsLeaveOutOfANamedPipeIsNotSentAndCounted(t *testing.T) {
 	r.stop()
 	require.Equal(t, []string{"level=info two", "level=info four"}, r.lines(w.path("a")))
 	require.InDelta(t, 2, testutil.ToFloat64(r.metrics.filtered.WithLabelValues("web", envelope.LeftWhere)), 0)
+}
+
+func TestANamedPipeIsHeldToItsRateUntilItsTaskEnds(t *testing.T) {
+	w := newWorld(t, false)
+	w.mkfifo("a")
+	r := w.startPipes(ackAtOnce, func(c *Config) { c.Throttle = rate.New(rate.Config{Lines: 10, Burst: time.Second}) })
+	text, list := lines("a", 0, 1000)
+	began := time.Now()
+	w.pour("a", text)
+	r.until("lines of later seconds", func() bool { return r.count() >= 25 })
+	require.GreaterOrEqual(t, time.Since(began), time.Second)
+	require.Less(t, r.count(), 500)
+	r.stop()
+	require.Equal(t, list, r.lines(w.path("a")), "what was read is handed on whatever the rate")
+	require.Zero(t, r.p.Abandoned())
 }
 
 func TestASlowSinkMakesTheWriterOfAPipeWaitAndAStopDrainsWhatWasRead(t *testing.T) {
