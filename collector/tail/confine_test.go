@@ -242,3 +242,27 @@ func TestANamedPipeThatTakesALogsPlaceBetweenLookAndOpenIsNotWaitedFor(t *testin
 	var pathErr *fs.PathError
 	require.NotErrorAs(t, err, &pathErr)
 }
+
+func TestANamedPipeBehindALinkIsRefusedAsALogIs(t *testing.T) {
+	for name, can := range map[string]bool{"by the kernel": canResolve(), "by the name of what was opened": false} {
+		t.Run(name, func(t *testing.T) {
+			was := canResolve
+			canResolve = func() bool { return can }
+			defer func() { canResolve = was }()
+			j := newJail(t)
+			require.NoError(t, unix.Mkfifo(j.spare, 0o600))
+			link := filepath.Join(j.inside, "pipe")
+			require.NoError(t, os.Symlink("spare", link))
+			for _, allow := range []func(path, resolved string) error{nil, func(_, _ string) error { return nil }} {
+				_, _, err := OpenPipe(link, LinksRefused, allow)
+				require.ErrorIs(t, err, ErrNotAllowed)
+				require.ErrorContains(t, err, "symlinks are refused")
+				for path, links := range map[string]Links{j.spare: LinksRefused, link: LinksOfFiles} {
+					fd, _, err := OpenPipe(path, links, allow)
+					require.NoError(t, err)
+					Kernel{}.Close(fd)
+				}
+			}
+		})
+	}
+}

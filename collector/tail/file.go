@@ -192,17 +192,14 @@ func (d *Deps) openRegular(path string) (int, Info, error) {
 		return -1, info, fmt.Errorf("open %s: %w", path, WhyNot(info.Mode))
 	}
 	fd, err := d.fs().Open(path, d.Links)
-	if errors.Is(err, unix.ELOOP) && d.Links != LinksAll {
-		return -1, info, fmt.Errorf("open %s: %w: %w", path, ErrNotAllowed, d.Links.why())
-	}
 	if err != nil {
-		return -1, info, err
+		return -1, info, d.orLinks(path, err)
 	}
 	if fd >= maxDescriptor() { // the kernel gives the lowest number that is free
 		d.fs().Close(fd)
 		return -1, info, &fs.PathError{Op: "open", Path: path, Err: unix.EMFILE}
 	}
-	if info, err = d.checkOpened(fd, path); err != nil {
+	if info, err = d.checkOpened(fd, path, unix.S_IFREG, ErrNotRegular); err != nil {
 		d.fs().Close(fd)
 		return -1, info, err
 	}
@@ -220,13 +217,23 @@ var maxDescriptor = sync.OnceValue(func() int {
 	return n - min(n/2, max(64, n/8))
 })
 
-func (d *Deps) checkOpened(fd int, path string) (Info, error) {
+// orLinks is why an open failed: that links were in the way, or what the kernel says.
+func (d *Deps) orLinks(path string, err error) error {
+	if errors.Is(err, unix.ELOOP) && d.Links != LinksAll {
+		return fmt.Errorf("open %s: %w: %w", path, ErrNotAllowed, d.Links.why())
+	}
+	return err
+}
+
+// checkOpened asks what was opened. If it is of another kind, the error is other;
+// what the task may not read is ErrNotAllowed.
+func (d *Deps) checkOpened(fd int, path string, kind uint32, other error) (Info, error) {
 	info, err := d.fs().Inspect(fd)
 	if err != nil {
 		return info, fmt.Errorf("stat %s: %w", path, err)
 	}
-	if info.Mode != unix.S_IFREG {
-		return info, fmt.Errorf("open %s: %w", path, ErrNotRegular)
+	if info.Mode != kind {
+		return info, fmt.Errorf("open %s: %w", path, other)
 	}
 	if d.Allow == nil && d.Links != LinksRefused {
 		return info, nil

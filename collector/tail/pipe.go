@@ -33,12 +33,13 @@ func OpenPipe(path string, links Links, allow func(path, resolved string) error)
 	if info.Mode != unix.S_IFIFO {
 		return -1, info, fmt.Errorf("open %s: %w", path, ErrNotPipe)
 	}
+	d := Deps{Links: links, Allow: allow}
 	place, err := openPlace(path, links)
 	if err != nil {
-		return -1, info, err
+		return -1, info, d.orLinks(path, err)
 	}
 	defer k.Close(place)
-	if info, err = checkPipe(place, path, allow); err != nil {
+	if info, err = d.checkOpened(place, path, unix.S_IFIFO, ErrNotPipe); err != nil {
 		return -1, info, err
 	}
 	fd, err = k.Open(fdPath(place, path), LinksAll)
@@ -55,25 +56,4 @@ func openPlace(path string, links Links) (fd int, err error) {
 		return -1, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return fd, nil
-}
-
-func checkPipe(fd int, path string, allow func(path, resolved string) error) (Info, error) {
-	info, err := Kernel{}.Inspect(fd)
-	if err != nil {
-		return info, fmt.Errorf("stat %s: %w", path, err)
-	}
-	if info.Mode != unix.S_IFIFO {
-		return info, fmt.Errorf("open %s: %w", path, ErrNotPipe)
-	}
-	if allow == nil {
-		return info, nil
-	}
-	resolved, err := resolvedPath(fd, path)
-	if err != nil {
-		return info, fmt.Errorf("resolve %s: %w", path, err)
-	}
-	if err := allow(path, resolved); err != nil {
-		return info, fmt.Errorf("open %s: %w: %w", path, ErrNotAllowed, err)
-	}
-	return info, nil
 }
