@@ -40,6 +40,7 @@ type api struct {
 	cuts    int
 	status  int           // of all answers; 0: fine
 	hang    chan struct{} // not nil: nothing is answered before it is closed
+	behind  int           // events that a list knows nothing of yet
 	lists   int
 	watches int
 	selects map[string]bool
@@ -124,9 +125,12 @@ func (a *api) list(w http.ResponseWriter) {
 	defer a.mu.Unlock()
 	a.lists++
 	list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadataList"}}
-	list.ResourceVersion = strconv.Itoa(a.version)
+	at := a.version - a.behind
+	list.ResourceVersion = strconv.Itoa(at)
 	for _, p := range a.pods {
-		list.Items = append(list.Items, p)
+		if version, _ := strconv.Atoi(p.ResourceVersion); version <= at {
+			list.Items = append(list.Items, p)
+		}
 	}
 	_ = json.NewEncoder(w).Encode(list)
 }

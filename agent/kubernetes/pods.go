@@ -234,7 +234,8 @@ func (p *Pods) putLocked(m *metav1.PartialObjectMetadata) {
 	n.Labels, n.Annotations = m.Labels, m.Annotations
 	maps.DeleteFunc(n.Annotations, func(_, value string) bool { return len(value) > longestValue })
 	if old := p.byUID[n.uid]; old != nil && maps.Equal(old.Labels, n.Labels) && maps.Equal(old.Annotations, n.Annotations) {
-		return // what was made of it stays as it is
+		old.deleted = time.Time{} // a list from a cache that is behind may have lacked it
+		return                    // what was made of it stays as it is
 	}
 	p.byUID[n.uid], p.byName[n.name] = n, n
 	if n.hash != "" {

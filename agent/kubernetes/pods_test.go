@@ -69,6 +69,24 @@ func TestADeletedPodIsForgottenAfterAWhile(t *testing.T) {
 	require.Empty(t, r.byName)
 }
 
+func TestAPodThatAListFromAnOlderCacheLacksIsNotForgotten(t *testing.T) {
+	a := newAPI(t)
+	r := start(t, a, nil)
+	r.Need()
+	r.until("a watch", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.watches == 1 })
+	a.happen(watch.Added, "1", "pod-1", app("web"))
+	r.app("1", "web")
+	a.set(func() { a.status = http.StatusServiceUnavailable })
+	a.cut()
+	r.until("the trouble is said", func() bool { return strings.Contains(r.log.String(), "cannot be followed") })
+	a.happen(watch.Added, "2", "pod-2", app("db"))
+	a.set(func() { a.status, a.behind = 0, 2 }) // a server that knows of neither yet, and then of both
+	r.app("2", "db")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	require.Zero(t, r.byUID["1"].deleted)
+}
+
 func TestAWatchThatIsCutGoesOnWhereItWas(t *testing.T) {
 	a := newAPI(t)
 	r := start(t, a, nil)
