@@ -179,7 +179,7 @@ func (l *lane) setAside(ctx context.Context, it item, cause error) error {
 		}
 	}
 	l.s.m.deadLetters.WithLabelValues(l.s.route.Task, poison(cause)).Inc()
-	l.s.warnDeadLetter(it, cause)
+	l.s.warnDeadLetter(l.out, it, cause)
 	l.recovered()
 	it.parcel.settle(1)
 	return nil

@@ -31,9 +31,9 @@ type outlet struct {
 	asked   time.Time // when that was last found
 }
 
-func newOutlet(s *session, topic string, log *slog.Logger) *outlet {
+func newOutlet(s *session, topic string) *outlet {
 	return &outlet{
-		s: s, topic: topic, log: log,
+		s: s, topic: topic, log: s.log.With("topic", topic),
 		ackedRecords: s.m.ackedRecords.WithLabelValues(s.route.Task, topic),
 		ackedBytes:   s.m.ackedBytes.WithLabelValues(s.route.Task, topic),
 		lanes:        make(map[int32]*lane), picker: newPicker(s.route.Partitioner, s.route.Partition), spans: make(map[int32][]span),

@@ -26,7 +26,6 @@ type session struct {
 	batch       *batchWriter // nil with producer async
 	flightBytes int
 
-	plain   *slog.Logger  // log without a topic
 	refresh time.Duration // how old what is known of topics becomes
 
 	retries prometheus.Counter
@@ -56,11 +55,11 @@ func newSession(s *Sink) (*session, error) {
 		return nil, err
 	}
 	se := &session{
-		cfg: s.cfg, route: s.route, m: s.m, log: s.log, plain: s.plain, cluster: c, refresh: s.refresh,
+		cfg: s.cfg, route: s.route, m: s.m, log: s.log, cluster: c, refresh: s.refresh,
 		flightBytes: min(s.cfg.BatchBytes, s.cfg.MaxMessageBytes),
 		retries:     s.m.retries.WithLabelValues(s.route.Task),
 	}
-	se.main = newOutlet(se, s.route.Topic, s.log)
+	se.main = newOutlet(se, s.route.Topic)
 	se.outlets = map[string]*outlet{s.route.Topic: se.main}
 	if s.cfg.Producer == "batch" {
 		if se.batch, err = newBatchWriter(c); err != nil {
@@ -90,14 +89,14 @@ func (s *session) connect() error {
 		if now.due() && !errors.Is(err, errAborted) {
 			now.logged = true
 			if s.tellsFirst(now.err) {
-				s.log.Warn("records wait for Kafka", "error", now.err)
+				o.log.Warn("records wait for Kafka", "error", now.err)
 			}
 		}
 		s.trouble.Store(now)
 		return err
 	}
 	if t := s.trouble.Swap(nil); t != nil && t.logged {
-		s.log.Info("records flow to Kafka again", "after", time.Since(t.since).Round(time.Millisecond))
+		o.log.Info("records flow to Kafka again", "after", time.Since(t.since).Round(time.Millisecond))
 	}
 	return nil
 }
@@ -168,14 +167,15 @@ func (s *session) countError(err error) {
 	s.m.errors.WithLabelValues(s.route.Task, errorName(err)).Inc()
 }
 
-// warnDeadLetter logs that a record was set aside, at most every ten seconds.
-func (s *session) warnDeadLetter(it item, cause error) {
+// warnDeadLetter logs that a record for a topic was set aside, at most every ten
+// seconds.
+func (s *session) warnDeadLetter(o *outlet, it item, cause error) {
 	now := time.Now().Unix()
 	last := s.warned.Load()
 	if now-last < 10 || !s.warned.CompareAndSwap(last, now) {
 		return
 	}
-	s.log.Warn("record set aside as a dead letter; see the dead letters for all of them",
+	o.log.Warn("record set aside as a dead letter; see the dead letters for all of them",
 		"cause", poison(cause), "path", it.parcel.batch.Source.Path, "offset", it.rec.Offset, "error", oneLine(cause))
 }
 

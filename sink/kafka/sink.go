@@ -20,8 +20,7 @@ type Sink struct {
 	cfg     Config
 	route   Route
 	m       *Metrics
-	log     *slog.Logger
-	plain   *slog.Logger  // without a topic
+	log     *slog.Logger  // names the task; each outlet adds its topic
 	refresh time.Duration // how old metadata becomes
 
 	running atomic.Pointer[session]
@@ -48,8 +47,7 @@ func New(cfg Config, route Route, m *Metrics, log *slog.Logger) (*Sink, error) {
 		m = NewMetrics(nil)
 	}
 	cfg.access.logTo(log)
-	plain := log.With("task", route.Task)
-	return &Sink{cfg: cfg, route: route, m: m, log: plain.With("topic", route.Topic), plain: plain, refresh: metadataAge}, nil
+	return &Sink{cfg: cfg, route: route, m: m, log: log.With("task", route.Task), refresh: metadataAge}, nil
 }
 
 func (r Route) validate() error {

@@ -72,7 +72,7 @@ func (s *session) outletOf(ctx context.Context, r *record.Record) (*outlet, Fall
 		if why != NoFallback {
 			return s.main, why, nil
 		}
-		o = newOutlet(s, string(name), s.plain.With("topic", string(name)))
+		o = newOutlet(s, string(name))
 		s.mu.Lock()
 		s.outlets[o.topic] = o
 		s.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"logferry/internal/record"
 )
@@ -175,5 +176,32 @@ func TestATopicThatIsDeletedIsWaitedForAWhile(t *testing.T) {
 		require.Eventually(t, func() bool { return len(w.valuesOf(topic)) == 1 }, patient, time.Millisecond)
 		s.errClears()
 		s.finish()
+	})
+}
+
+func TestLogLinesNameTheTopicThatTheyAreAbout(t *testing.T) {
+	eachProducer(t, func(t *testing.T, cfg Config) {
+		w, log := newWorld(t, 1), &logbook{}
+		w.log = log.logger()
+		cfg.MaxMessageBytes = 2048
+		s := w.ship(cfg, Route{Confine: confined(), Create: &CreateTopics{Partitions: 1, ReplicationFactor: 1}})
+		large := largeRecord(4096)
+		large.Extra = &record.Extra{Topic: []byte("app_a")}
+		s.send(s.batchOf(source("/f"), large))
+		require.Eventually(t, func() bool { return s.doneCount() == 1 }, patient, time.Millisecond)
+
+		w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "app_b", Err: kerr.LeaderNotAvailable, Count: -1})
+		s.send(s.batchOf(source("/f"), named("/f", 0, 1, "app_b")...))
+		for message, want := range map[string]string{
+			"topic created": "app_a", "record set aside as a dead letter; see the dead letters for all of them": "app_a", "records wait for Kafka": "app_b",
+		} {
+			require.Eventually(t, func() bool { return strings.Contains(log.String(), message) }, patient, 5*time.Millisecond, message)
+			for line := range strings.Lines(log.String()) {
+				if strings.Contains(line, message) {
+					require.Equal(t, 1, strings.Count(line, `"topic":`), line)
+					require.Contains(t, line, fmt.Sprintf(`"topic":%q`, want))
+				}
+			}
+		}
 	})
 }
