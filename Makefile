@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 GOLANGCI_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.8.0
 NFPM_VERSION := v2.43.4
-FUZZTIME ?= 20s
+FUZZTIME ?= 60s
 SCRIPTS := .ci/run .ci/vuln test/run deploy/release/build deploy/packaging/reload $(wildcard bench/agents/*.sh)
 
 .PHONY: help
@@ -96,10 +96,10 @@ $(BIN)/nfpm: Makefile
 	@touch $@
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (20s); what is found is made smaller a hundred times at most, or that would take all of it
+fuzz: ## every fuzz target for FUZZTIME (60s); what is found is made smaller a hundred times at most, or that would take all of it
 	@for pkg in $$($(GO) list ./...); do \
 	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $(if $(FUZZPARALLEL),-parallel $(FUZZPARALLEL)) $$pkg; \
+	    echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $(if $(FUZZPARALLEL),-parallel $(FUZZPARALLEL)) $$pkg || exit 1; \
 	  done; \
 	done
 
