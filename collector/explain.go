@@ -35,20 +35,16 @@ func (c *Collector) Explain(path string) Explanation {
 		}
 		return e
 	}
-	glob, ex := c.cfg.globOf(path), c.cfg.excludedBy(path)
+	glob, why := c.cfg.globOf(path), c.cfg.whyNot(path, c.Refused()[path])
 	if glob == "" && !c.isNeighbour(path) {
-		e.Why = "no pattern of the task matches it; its paths are " + strings.Join(c.cfg.Paths, ", ")
+		e.Why = why
 		return e
 	}
 	info, err := c.tail.FS.Look(path)
 	if err == nil && info.Mode == unix.S_IFREG && c.explainByID(&e, info.ID) {
 		return e
 	}
-	switch why := c.Refused()[path]; {
-	case glob == "":
-		e.Why = "no pattern of the task matches it; its paths are " + strings.Join(c.cfg.Paths, ", ")
-	case ex != "":
-		e.Why = fmt.Sprintf("the task's exclude %q matches it", ex)
+	switch {
 	case why != "":
 		e.Why = why
 	case c.isPackedGeneration(path):
@@ -65,6 +61,18 @@ func (c *Collector) Explain(path string) Explanation {
 		e.Why = fmt.Sprintf("the pattern %q matches it, and the next look takes it up", glob)
 	}
 	return e
+}
+
+// whyNot says why the patterns leave a path out, or else the reason for which it
+// was refused; "" if neither does.
+func (cfg *Config) whyNot(p, refused string) string {
+	if cfg.globOf(p) == "" {
+		return "no pattern of the task matches it; its paths are " + strings.Join(cfg.Paths, ", ")
+	}
+	if ex := cfg.excludedBy(p); ex != "" {
+		return fmt.Sprintf("the task's exclude %q matches it", ex)
+	}
+	return refused
 }
 
 // filesOf lists the files of a path's stream; nil when it has none.

@@ -215,7 +215,6 @@ func (o *Once) Abandoned() int64 { return 0 }
 // Explain says what the task does with a path, which is absolute and clean.
 func (o *Once) Explain(path string) Explanation {
 	e := Explanation{Task: o.cfg.Task}
-	glob, ex := o.cfg.globOf(path), o.cfg.excludedBy(path)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, f := range o.files {
@@ -228,11 +227,7 @@ func (o *Once) Explain(path string) Explanation {
 		}
 		return e
 	}
-	switch why := o.refused[path]; {
-	case glob == "":
-		e.Why = "no pattern of the task matches it; its paths are " + strings.Join(o.cfg.Paths, ", ")
-	case ex != "":
-		e.Why = fmt.Sprintf("the task's exclude %q matches it", ex)
+	switch why := o.cfg.whyNot(path, o.refused[path]); {
 	case why != "":
 		e.Why = why
 	default:

@@ -202,17 +202,12 @@ func (p *Pipes) Explain(path string) Explanation {
 			e.Files = append(e.Files, s.status().named(s.from.ID()))
 		}
 	}
-	glob, ex := p.cfg.globOf(path), p.cfg.excludedBy(path)
-	switch why := p.Refused()[path]; {
+	switch why := p.cfg.whyNot(path, p.Refused()[path]); {
 	case e.Collected:
-	case glob == "":
-		e.Why = "no pattern of the task matches it; its paths are " + strings.Join(p.cfg.Paths, ", ")
-	case ex != "":
-		e.Why = fmt.Sprintf("the task's exclude %q matches it", ex)
 	case why != "":
 		e.Why = why
 	default:
-		e.Why = fmt.Sprintf("no named pipe is there; the pattern %q will take it up when it appears", glob)
+		e.Why = fmt.Sprintf("no named pipe is there; the pattern %q will take it up when it appears", p.cfg.globOf(path))
 	}
 	return e
 }
