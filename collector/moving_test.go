@@ -127,8 +127,9 @@ func (m mover) script(t *testing.T, n int) int {
 		}
 		return nil
 	})
+	done := false // t also fails with what runs below it
 	t.Cleanup(func() {
-		if t.Failed() {
+		if !done {
 			t.Logf("the collector's operations:\n%v\nits log:\n%s", ffs.done, w.log.String())
 		}
 	})
@@ -152,6 +153,7 @@ func (m mover) script(t *testing.T, n int) int {
 	a.stop()
 	nothingNew(t, w, quick)
 	require.Empty(t, ffs.leaked())
+	done = true
 	return ops
 }
 
