@@ -34,7 +34,11 @@ func (a *Agent) openRegistrar(opts Options) error {
 	var err error
 	a.registrar, err = etcdsource.NewRegistrar(a.etcd, etcdsource.RegistrarConfig{
 		Agent: a.self, LeaseTTL: a.cfg.Tasks.Etcd.LeaseTTL, ReportInterval: a.cfg.Tasks.Etcd.ReportInterval, Tasks: a.reports,
-		Digest: func() uint64 { return a.supervisor.Digest() + a.trials.look(time.Now()) },
+		Digest: func() (all, urgent uint64) {
+			all, urgent = a.supervisor.Digest()
+			tried := a.trials.look(time.Now())
+			return all + tried, urgent + tried
+		},
 	}, a.log)
 	if err == nil {
 		a.conductor = etcdsource.NewConductor(a.registrar, a.log)
@@ -162,14 +166,14 @@ func (a *Agent) view() agentView {
 var digestSeed = maphash.MakeSeed()
 
 // Digest returns a number that changes with the state, error or revision of
-// any task. It looks at no file.
-func (s *Supervisor) Digest() uint64 {
+// any task, and one that changes only with what is refused, fails, or has an
+// error. It looks at no file.
+func (s *Supervisor) Digest() (all, urgent uint64) {
 	s.mu.Lock()
 	keepers := slices.Collect(maps.Values(s.keepers))
 	briefs := s.stoppedLocked()
-	var sum uint64 // of all tasks: their order does not count
-	for name, r := range s.refused {
-		sum += maphash.String(digestSeed, strings.Join([]string{"refused", name, r.Origin, r.Error}, "\x00"))
+	for name, r := range s.refused { // sums: the order of tasks does not count
+		urgent += maphash.String(digestSeed, strings.Join([]string{"refused", name, r.Origin, r.Error}, "\x00"))
 	}
 	s.mu.Unlock()
 	for _, k := range keepers {
@@ -177,7 +181,12 @@ func (s *Supervisor) Digest() uint64 {
 		briefs = append(briefs, st)
 	}
 	for _, st := range briefs {
-		sum += maphash.String(digestSeed, strings.Join([]string{st.Name, string(st.State), st.Error, strconv.FormatInt(st.Revision, 10)}, "\x00"))
+		sum := maphash.String(digestSeed, strings.Join([]string{st.Name, string(st.State), st.Error, strconv.FormatInt(st.Revision, 10)}, "\x00"))
+		if st.Error != "" || st.State == TaskFailing || st.State == TaskRefused {
+			urgent += sum
+		} else {
+			all += sum
+		}
 	}
-	return sum
+	return all + urgent, urgent
 }

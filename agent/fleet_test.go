@@ -66,7 +66,10 @@ func TestReportsSayHowFarTheTasksAre(t *testing.T) {
 
 func TestTheDigestChangesWithStatesAndErrorsAlone(t *testing.T) {
 	w := newWorld(t, nil)
-	digest := w.agent.supervisor.Digest
+	digest := func() [2]uint64 {
+		all, urgent := w.agent.supervisor.Digest()
+		return [2]uint64{all, urgent}
+	}
 	empty := digest()
 	w.putTask("web", webTask)
 	w.waitFor("running", func() bool { return w.task("web").State == TaskRunning })

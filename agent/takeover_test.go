@@ -139,10 +139,11 @@ func TestATaskWaitsForAPausedOneAndForOneThatWaitsForIt(t *testing.T) {
 	}
 	w.putTask("web", webTask+"paused: true\n")
 	w.waitFor("paused", func() bool { return w.task("web").State == TaskStopped })
-	digest := w.agent.supervisor.Digest()
+	_, digest := w.agent.supervisor.Digest()
 	w.putTask("site", webTask+"from: web\n")
 	waits("site")
-	require.NotEqual(t, digest, w.agent.supervisor.Digest(), "it is told at once")
+	_, now := w.agent.supervisor.Digest()
+	require.NotEqual(t, digest, now, "it is told at once")
 	w.putTask("web", webTask+"from: site\n")
 	waits("web")
 	require.Contains(t, w.task("web").Error, `the place of task "site"`)

@@ -67,7 +67,7 @@ func (t *trials) look(now time.Time) uint64 {
 		one.judge(now, st.LagBytes, st.LagSeconds, maxLag)
 		one.aside = st.SetAside > 0
 		next[name] = one
-		t.digest += maphash.String(digestSeed, strings.Join([]string{name, strconv.FormatBool(one.grows), strconv.FormatBool(one.aside)}, "\x00"))
+		t.digest += maphash.String(digestSeed, strings.Join([]string{name, strconv.FormatInt(one.revision, 10), strconv.FormatBool(one.grows), strconv.FormatBool(one.aside)}, "\x00"))
 	}
 	t.byTask = next
 	return t.digest

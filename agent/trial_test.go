@@ -66,9 +66,11 @@ func TestATrialIsOfOneVersionAndChangesTheDigestWithItsJudgementAlone(t *testing
 	require.True(t, tried)
 	require.True(t, grows)
 	st.Revision = 8
-	require.Equal(t, aside, look(), "what was before the change does not count")
+	next := look()
+	require.NotEqual(t, aside, next, "a rollout waits for it")
+	require.Equal(t, next, look())
 	_, grows = tr.of("web")
-	require.False(t, grows)
+	require.False(t, grows, "what was before the change does not count")
 	trying = nil
 	look()
 	tried, _ = tr.of("web")

@@ -130,7 +130,7 @@ func (r *Registrar) tell(name string, clash *Clash) {
 // registration returns the value of the agent's key as it is now.
 func (r *Registrar) registration(clash *Clash) (string, error) {
 	own := r.cfg.Agent
-	own.Revision, own.Clash = r.source.Applied(), clash
+	own.Revision, own.Clash = r.applied, clash
 	value, err := json.Marshal(own)
 	return string(value), err
 }
@@ -171,11 +171,7 @@ func (r *Registrar) put(ctx context.Context, client *clientv3.Client) (mine bool
 	if err != nil {
 		return false, err
 	}
-	report.At = time.Now().Truncate(time.Millisecond)
-	value, err := report.encode()
-	if err != nil {
-		return false, err
-	}
+	value := report.encodedAt(timeless, time.Now())
 	key, statusKey, lease := r.source.cfg.agents()+r.name, r.source.cfg.reports()+r.name, clientv3.WithLease(r.lease)
 	conditions := []clientv3.Cmp{clientv3.Compare(clientv3.LeaseValue(key), "=", r.lease)}
 	if r.reported != "" {

@@ -130,10 +130,8 @@ func (c *Conductor) lead(ctx context.Context) error {
 		return err
 	}
 	defer t.resign(ctx)
-	signs, err := client.KeepAlive(ctx, t.lease)
-	if err != nil {
-		return fmt.Errorf("keep lease alive: %w", err)
-	}
+	lost, held := holdLease(ctx, client, t.lease, c.ttl)
+	defer held()
 	c.log.Info("this agent moves rollouts on", "agent", t.value.Agent, "prefix", c.cfg.base())
 
 	fleets := make(chan *Fleet, 1) // nil: the newest is not known
@@ -154,7 +152,7 @@ func (c *Conductor) lead(ctx context.Context) error {
 			fleets <- &f
 		})
 	})
-	return t.run(ctx, signs, fleets, blind)
+	return t.run(ctx, lost, fleets, blind)
 }
 
 // claim makes this agent the leader if there is none.

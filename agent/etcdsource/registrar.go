@@ -26,8 +26,6 @@ const (
 
 const (
 	lookInterval    = 250 * time.Millisecond // between two looks at the states
-	reportBurst     = 5                      // reports of changed states without a pause
-	reportRefill    = 5 * time.Second        // after which one more may go
 	maxRejoin       = 2 * time.Second        // longest pause before a lost lease is replaced
 	patientFailures = 4                      // in a row, after which another member is tried
 	removeTimeout   = time.Second            // for taking the registration away at the end
@@ -54,8 +52,10 @@ type RegistrarConfig struct {
 	// report.
 	Tasks func() []TaskReport
 	// Digest returns a number that changes with the state, error or revision
-	// of any task. It is cheap and is called several times a second.
-	Digest func() uint64
+	// of any task, and one that changes only with what somebody waits for: what
+	// is in trouble, and what a rollout tries. It is cheap and is called several
+	// times a second.
+	Digest func() (all, urgent uint64)
 }
 
 // Registration is how an agent stands in etcd at one moment.
@@ -82,9 +82,11 @@ type Registrar struct {
 	warned   time.Time        // of the clash, last
 	written  string           // registration that is in etcd
 	reported string           // report that is in etcd, without its time
-	seen     uint64           // digest that the report is of
+	applied  int64            // revision that the registration tells
+	seen     [2]uint64        // digests that pace knows of
 	next     time.Time        // when it is written again although no state changes
-	allowed  bucket
+	whole    time.Time        // when the registration's revision was brought up to date
+	pace     pace
 
 	mu     sync.Mutex
 	status Registration
@@ -107,7 +109,7 @@ func NewRegistrar(source *Source, cfg RegistrarConfig, log *slog.Logger) (*Regis
 	var process [4]byte
 	_, _ = rand.Read(process[:]) // never fails
 	cfg.Agent.Process = hex.EncodeToString(process[:])
-	return &Registrar{source: source, cfg: cfg, log: log, allowed: bucket{left: reportBurst}}, nil
+	return &Registrar{source: source, cfg: cfg, log: log, pace: newPace()}, nil
 }
 
 // Status returns how the agent stands in etcd.
@@ -188,18 +190,17 @@ func (r *Registrar) session(ctx context.Context) error {
 	// With the lease the keys are there as they were, unless somebody removed
 	// them, which the next report finds.
 	kept := before != 0 && r.lease == before && r.written != "" && r.reported != "" && r.clash == nil
-	alive, stop := context.WithCancel(ctx)
-	defer stop()
-	signs, err := client.KeepAlive(alive, r.lease)
-	if err != nil {
-		return fmt.Errorf("keep lease alive: %w", err)
-	}
+	lost, done := holdLease(ctx, client, r.lease, r.cfg.LeaseTTL)
+	defer done()
 	if kept {
 		r.setStatus(Registration{Registered: true, Name: r.name})
-	} else if err := r.claim(ctx, client); err != nil {
-		return fmt.Errorf("register agent: %w", err)
+	} else {
+		r.applied = r.source.Applied()
+		if err := r.claim(ctx, client); err != nil {
+			return fmt.Errorf("register agent: %w", err)
+		}
 	}
-	return r.report(ctx, client, signs, kept)
+	return r.report(ctx, client, lost, kept)
 }
 
 // join makes sure of a lease: the one from before if it is still there.
@@ -242,36 +243,85 @@ func (r *Registrar) request(ctx context.Context, do func(context.Context) error)
 
 // report writes what the tasks do, at once when a state changes and otherwise
 // now and then, until the lease or the client is lost.
-func (r *Registrar) report(ctx context.Context, client *clientv3.Client, signs <-chan *clientv3.LeaseKeepAliveResponse, kept bool) error {
+func (r *Registrar) report(ctx context.Context, client *clientv3.Client, lost <-chan struct{}, kept bool) error {
 	look := time.NewTicker(lookInterval)
 	defer look.Stop()
 	if !kept {
-		r.seen = r.cfg.Digest()
-		if err := r.write(ctx, client); err != nil {
+		if err := r.update(ctx, client); err != nil {
 			return err
 		}
-		r.next = time.Now().Add(r.reportPause())
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case _, ok := <-signs:
-			if !ok {
-				return errLeaseLost
-			}
-			continue
+		case <-lost:
+			return errLeaseLost
 		case <-look.C:
 		}
-		digest := r.cfg.Digest()
-		if due := !time.Now().Before(r.next); !due && (digest == r.seen || !r.allowed.take(time.Now())) {
+		now := time.Now()
+		r.look(now)
+		if now.Before(r.next) && !r.pace.isDue(now) {
 			continue
 		}
-		r.seen = digest
-		if err := r.write(ctx, client); err != nil {
+		if err := r.update(ctx, client); err != nil {
 			return err
 		}
-		r.next = time.Now().Add(r.reportPause())
+	}
+}
+
+// look sees what has changed since the last look.
+func (r *Registrar) look(now time.Time) {
+	var digest [2]uint64
+	digest[0], digest[1] = r.cfg.Digest()
+	if digest == r.seen {
+		return
+	}
+	r.pace.changed(now, digest[1] != r.seen[1])
+	r.seen = digest
+}
+
+// update writes what the tasks do. A newer revision that was applied is told by
+// that as well, so the registration takes it over now and then only; the agents
+// are counted then, if that is due.
+func (r *Registrar) update(ctx context.Context, client *clientv3.Client) error {
+	r.seen[0], r.seen[1] = r.cfg.Digest()
+	whole := time.Since(r.whole) >= r.cfg.ReportInterval
+	if whole {
+		r.applied = r.source.Applied()
+	}
+	if err := r.write(ctx, client); err != nil {
+		return err
+	}
+	now := time.Now()
+	r.pace.told()
+	r.next = now.Add(r.reportPause())
+	if whole {
+		r.whole = now
+		if r.pace.countDue(now) {
+			r.pace.count(now, r.count(ctx, client))
+		}
+	}
+	return nil
+}
+
+// count returns how many agents there are, from the member at hand alone: it
+// need not be exact.
+func (r *Registrar) count(ctx context.Context, client *clientv3.Client) (agents int) {
+	err := r.request(ctx, func(ctx context.Context) error {
+		resp, err := client.Get(ctx, r.source.cfg.agents(), clientv3.WithPrefix(), clientv3.WithCountOnly(), clientv3.WithSerializable())
+		if err == nil {
+			agents = int(resp.Count)
+		}
+		return err
+	})
+	switch {
+	case err == nil:
+		return agents
+	case is(err, rpctypes.ErrPermissionDenied): // it may write its own key alone
+		return unknownFleet
+	default: // whoever needs etcd next will say so
+		return r.pace.agents
 	}
 }
 
@@ -305,22 +355,4 @@ func wait(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	}
-}
-
-// bucket lets a burst through, and then one each reportRefill.
-type bucket struct {
-	left   int
-	filled time.Time
-}
-
-func (b *bucket) take(now time.Time) bool {
-	if n := int(now.Sub(b.filled) / reportRefill); n > 0 {
-		b.left = min(reportBurst, b.left+n)
-		b.filled = now
-	}
-	if b.left == 0 {
-		return false
-	}
-	b.left--
-	return true
 }

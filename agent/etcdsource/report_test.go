@@ -68,14 +68,12 @@ func TestATextIsCutBetweenCharacters(t *testing.T) {
 	require.Equal(t, "a…", cut("aéééé", 5))
 }
 
-func TestReportsOfChangedStatesComeInABurstAndThenSlowly(t *testing.T) {
-	b, now := bucket{left: reportBurst}, time.Now()
-	b.filled = now
-	for range reportBurst {
-		require.True(t, b.take(now))
-	}
-	require.False(t, b.take(now.Add(reportRefill-1)))
-	require.True(t, b.take(now.Add(reportRefill)))
-	require.False(t, b.take(now.Add(reportRefill)))
-	require.True(t, b.take(now.Add(time.Hour)))
+func TestATimeIsPutIntoAReportAsIfItHadBeenEncodedWithIt(t *testing.T) {
+	r := Report{ID: `"at":"0001-01-01T00:00:00Z"`, Tasks: []TaskReport{{Name: "web", State: "running", Error: `"at":"0001-01-01T00:00:00Z"`}}}
+	timeless, err := r.encode()
+	require.NoError(t, err)
+	r.At = time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.FixedZone("", 3600))
+	want, err := r.encode()
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(r.encodedAt(timeless, r.At)))
 }

@@ -41,13 +41,19 @@ func newHost(t *testing.T, cfg Config, id string, labels map[string]string) *hos
 	h.Source, err = New(cfg, quiet())
 	require.NoError(t, err)
 	r, err := NewRegistrar(h.Source, RegistrarConfig{
-		Agent: Agent{ID: id, Host: id, Labels: labels, Groups: cfg.Groups}, LeaseTTL: MinLeaseTTL, Digest: h.digest.Load, Tasks: h.reports,
+		Agent: Agent{ID: id, Host: id, Labels: labels, Groups: cfg.Groups}, LeaseTTL: MinLeaseTTL, Digest: h.digests, Tasks: h.reports,
 	}, quiet())
 	require.NoError(t, err)
 	h.conductor = NewConductor(r, quiet())
 	h.conductor.ttl = 2 * time.Second
 	h.stop = runAll(t, r.Run, h.conductor.Run, func(ctx context.Context) error { return h.Run(ctx, h.apply) })
 	return h
+}
+
+// digests are urgent as a rollout's changes are.
+func (h *host) digests() (all, urgent uint64) {
+	n := h.digest.Load()
+	return n, n
 }
 
 func (h *host) apply(snap task.Snapshot) {

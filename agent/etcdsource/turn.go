@@ -51,7 +51,7 @@ type found struct {
 	version rollout.Version
 }
 
-func (t *turn) run(ctx context.Context, signs <-chan *clientv3.LeaseKeepAliveResponse, fleets <-chan *Fleet, blind <-chan error) error {
+func (t *turn) run(ctx context.Context, lost <-chan struct{}, fleets <-chan *Fleet, blind <-chan error) error {
 	look := time.NewTicker(conductorLook)
 	defer look.Stop()
 	var fleet *Fleet
@@ -62,11 +62,8 @@ func (t *turn) run(ctx context.Context, signs <-chan *clientv3.LeaseKeepAliveRes
 			return ctx.Err()
 		case err := <-blind:
 			return fmt.Errorf("watch the fleet: %w", err)
-		case _, ok := <-signs:
-			if !ok {
-				return errLeaseLost
-			}
-			continue
+		case <-lost:
+			return errLeaseLost
 		case fleet = <-fleets:
 			if fleet == nil { // what was well may not be so meanwhile
 				clear(t.seen)

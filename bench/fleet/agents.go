@@ -54,7 +54,7 @@ func newAgent(number int, opts options, endpoints []string) (*agent, error) {
 	a.registrar, err = etcdsource.NewRegistrar(a.source, etcdsource.RegistrarConfig{
 		Agent:  etcdsource.Agent{ID: id, Host: id, Version: "simulated", Labels: labels, Started: a.started.UTC().Truncate(time.Second), HTTP: id + ":9600", Instance: id},
 		Tasks:  a.reports,
-		Digest: a.digest.Load,
+		Digest: func() (all, urgent uint64) { return a.digest.Load(), 0 },
 	}, quiet)
 	return a, err
 }

@@ -175,8 +175,10 @@ func (r *run) edit(ctx context.Context) (err error) {
 		}
 		return r.awaitEdits(ctx)
 	})
-	for _, e := range res.edits {
-		res.spreads = append(res.spreads, spreadOf(r.fleet.agents, e))
+	for n, e := range res.edits {
+		s := spreadOf(r.fleet.agents, e)
+		res.spreads = append(res.spreads, s)
+		r.log.Info("edit", "number", n+1, "agents", e.want, "half", s.half, "most", s.most, "all", s.all, "missing", s.missing)
 	}
 	res.strayed = r.fleet.strayed(given, res.edits)
 	return err
