@@ -118,7 +118,7 @@ func TestARolloutOfAGroupConcernsItsAgentsAlone(t *testing.T) {
 	// A wave that is not well goes back in the group.
 	p.hosts["host-0"].tells(func(r *TaskReport) { r.State, r.Error = "failing", "no broker" })
 	p.hosts["host-1"].tells(func(r *TaskReport) { r.State, r.Error = "failing", "no broker" })
-	p.etcd.Put(t, webGroup+"web", text("three")+quick)
+	p.etcd.Put(t, webGroup+"web", text("three")+anxious)
 	p.until("it went back", func() bool {
 		f, err := s.Fleet(t.Context())
 		require.NoError(t, err)

@@ -98,7 +98,14 @@ func (h *host) reports() []TaskReport {
 }
 
 // topic is what the host's one task writes to; empty: it does not run.
-func (h *host) topic() string { return topics(*h.snapshot.Load())["web"] }
+func (h *host) topic() string {
+	for _, t := range h.snapshot.Load().Tasks {
+		if t.Name == "web" && !t.Paused {
+			return t.Topic
+		}
+	}
+	return ""
+}
 
 // park is a fleet of hosts with one etcd.
 type park struct {
@@ -185,8 +192,9 @@ func (p *park) leader() *host {
 }
 
 const (
-	quick   = "rollout: {waves: [1, 50%, all], pause: 200ms, timeout: 1s}\n"
-	lasting = "rollout: {waves: [1, all], pause: 1h, timeout: 1s}\n" // stands at its first wave
+	quick   = "rollout: {waves: [1, 50%, all], pause: 200ms, timeout: 1m}\n"
+	lasting = "rollout: {waves: [1, all], pause: 1h, timeout: 1h}\n" // stands at its first wave
+	anxious = "rollout: {waves: [1, all], pause: 1h, timeout: 3s}\n" // and goes back when that is not well
 )
 
 func TestAChangeGoesFromWaveToWaveAndIsTheLastGoodOne(t *testing.T) {
@@ -223,7 +231,7 @@ func TestAChangeThatIsNotWellOnTheCanaryGoesBack(t *testing.T) {
 			p := newPark(t, 3)
 			good := p.put("one", "")
 			p.runs("one", 3)
-			rev := p.put("two", lasting)
+			rev := p.put("two", anxious)
 			canary := p.runs("two", 1)[0]
 			p.runs("one", 2)
 			canary.tells(func(r *TaskReport) {
@@ -320,7 +328,7 @@ func TestWhatPeopleDoMeanwhileIsObeyed(t *testing.T) {
 	p.put("one", "")
 	p.runs("one", 3)
 	rev := p.put("two", lasting)
-	canary := p.runs("two", 1)[0]
+	canary := p.runs("two", 1)[0].id
 
 	p.put("two", "paused: true\n"+lasting)
 	p.until("all are paused", func() bool {
@@ -334,12 +342,12 @@ func TestWhatPeopleDoMeanwhileIsObeyed(t *testing.T) {
 	})
 	require.Equal(t, rev, p.state().Target.Revision, "the rollout stands still")
 	p.put("two", lasting) // resumed: it starts anew
-	require.Same(t, canary, p.runs("two", 1)[0])
+	require.Equal(t, canary, p.runs("two", 1)[0].id)
 	p.runs("one", 2)
 
 	rev = p.put("three", lasting)
 	p.phase(rev, rollout.Rolling)
-	require.Same(t, canary, p.runs("three", 1)[0])
+	require.Equal(t, canary, p.runs("three", 1)[0].id)
 	p.runs("one", 2)
 
 	p.put("one", "") // rolled back by hand
