@@ -344,15 +344,3 @@ func (r *Registrar) remove(ctx context.Context) {
 	}
 	r.setStatus(Registration{})
 }
-
-// wait pauses; it reports false when ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}

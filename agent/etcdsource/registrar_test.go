@@ -295,3 +295,29 @@ func TestTheLeaseStandsWithinItsBounds(t *testing.T) {
 		require.ErrorContains(t, err, "etcd lease_ttl: "+ttl.String()+" is out of bounds; write something from 5s to 1h0m0s")
 	}
 }
+
+func TestAgentsCountTheFleetAndReckonWithAThousandWhereTheyMayNot(t *testing.T) {
+	e := etcdtest.Start(t)
+	for _, id := range []string{"a", "b", "c"} {
+		e.Put(t, "/logferry/agents/"+id, "{}")
+	}
+	e.AddUser(t, "a", "secret")
+	e.Grant(t, "a", "/logferry/agents/a", etcdtest.ReadWrite)
+	e.AddUser(t, "all", "secret")
+	e.Grant(t, "all", "/logferry/agents/", etcdtest.ReadWrite)
+	e.EnableAuth(t)
+	for user, want := range map[string]int{"a": unknownFleet, "all": 3} {
+		cfg := testConfig(t, e.Endpoints()...)
+		cfg.Username, cfg.Password = user, "secret"
+		source, err := New(cfg, quiet())
+		require.NoError(t, err)
+		r, err := NewRegistrar(source, RegistrarConfig{Agent: Agent{ID: "a"}}, quiet())
+		require.NoError(t, err)
+		source.link.enter()
+		client, err := source.link.get(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, r.count(t.Context(), client), user)
+		require.NoError(t, source.link.leave())
+		require.Equal(t, 1, r.count(t.Context(), client), "etcd is gone: what was known stays")
+	}
+}

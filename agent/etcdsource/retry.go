@@ -65,3 +65,15 @@ func (r *rateLimit) level(text string) slog.Level {
 	r.text, r.at = text, time.Now()
 	return slog.LevelWarn
 }
+
+// wait pauses; it reports false when ctx ended first.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
