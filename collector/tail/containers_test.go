@@ -160,6 +160,7 @@ func TestATraceIsTheSameRecordsInAContainersLog(t *testing.T) {
 
 func TestAContainerLogIsReadOnAfterARestartAtAnyByte(t *testing.T) {
 	containerLogs(t, func(t *testing.T, d *desk, data string, want []string) {
+		t.Parallel()
 		d.restartAtAnyByte(t, data, want, describeAll, describeRest)
 		d.tornAtAnyByte(t, data, want, describeAll, describeRest)
 	})

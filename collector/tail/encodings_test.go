@@ -83,6 +83,7 @@ func TestAnEncodedFileThatIsWrittenByteByByteYieldsTheSameRecords(t *testing.T) 
 
 func TestAnEncodedFileIsReadOnAfterARestartAtAnyByte(t *testing.T) {
 	corpus(t, func(t *testing.T, encoding string, data []byte, want []string) {
+		t.Parallel()
 		d := newCharsetDesk(t, encoding, 1<<20, shape.Config{})
 		none := func(testing.TB, *File) []string { return nil }
 		d.restartAtAnyByte(t, string(data), want, readAll, none)

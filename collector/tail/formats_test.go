@@ -73,6 +73,7 @@ func carriedAll(t testing.TB, f *File) (out []string) {
 func TestFieldsAreTheSameWhereverALogIsTornOrItsReaderRestarted(t *testing.T) {
 	for name, cfg := range formats(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := newDesk(t, plain)
 			var counts envelope.Counts
 			d.Dressed = func(c envelope.Counts) { counts.Where += c.Where; counts.Unparsed += c.Unparsed }

@@ -77,6 +77,7 @@ func TestTracesThatAreWrittenByteByByteAreOneRecordEach(t *testing.T) {
 
 func TestTracesAreJoinedAcrossARestartAtAnyByte(t *testing.T) {
 	traces(t, func(t *testing.T, g frame.Groups, data string, want []string) {
+		t.Parallel()
 		d := groupDesk(t, g)
 		d.restartAtAnyByte(t, data, want, readAll, final)
 		d.tornAtAnyByte(t, data, want, readAll, final)
@@ -84,17 +85,13 @@ func TestTracesAreJoinedAcrossARestartAtAnyByte(t *testing.T) {
 }
 
 // tornAtAnyByte demands the same records of a file that is written in two
-// parts, with a read in between.
+// parts, with a read in between: in two parts at each of its bytes.
 func (d *desk) tornAtAnyByte(t *testing.T, data string, want []string, read, rest func(testing.TB, *File) []string) {
 	t.Helper()
 	p := filepath.Join(t.TempDir(), "a")
-	step := 1
-	if len(data) > 800 {
-		step = 5 // there is a test that writes it byte by byte
-	}
-	for i := 0; i < len(data); i += step {
+	for i := range len(data) {
 		require.NoError(t, os.WriteFile(p, []byte(data[:i]), 0o600))
-		f := d.open(t, p)
+		f := d.openOnce(t, p)
 		got := read(t, f)
 		write(t, p, data[i:])
 		got = append(got, read(t, f)...)
@@ -104,18 +101,18 @@ func (d *desk) tornAtAnyByte(t *testing.T, data string, want []string, read, res
 }
 
 // restartAtAnyByte demands the same records of a file whose reader is stopped
-// and started again anywhere in it: those that read yields, and then those of rest.
+// and started again at each of its bytes: those that read yields, and then those of rest.
 func (d *desk) restartAtAnyByte(t *testing.T, data string, want []string, read, rest func(testing.TB, *File) []string) {
 	t.Helper()
 	p := filepath.Join(t.TempDir(), "a")
-	for i := 0; i < len(data); i += 1 + len(data)/150 { // each takes its time
+	for i := range len(data) {
 		require.NoError(t, os.WriteFile(p, []byte(data[:i]), 0o600))
-		f := d.open(t, p)
+		f := d.openOnce(t, p)
 		got := read(t, f)
 		st := f.Checkpoint()
 		f.Close()
 		write(t, p, data[i:])
-		f = d.open(t, p)
+		f = d.openOnce(t, p)
 		require.True(t, f.Resume(st))
 		got = append(got, read(t, f)...)
 		require.Equal(t, want, append(got, rest(t, f)...), "stopped after %d bytes", i)

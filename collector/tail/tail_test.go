@@ -76,10 +76,17 @@ func newDesk(t testing.TB, lines frame.Lines) *desk {
 
 func (d *desk) open(t testing.TB, path string) *File {
 	t.Helper()
+	f := d.openOnce(t, path)
+	t.Cleanup(f.Close)
+	return f
+}
+
+// openOnce is open for the thousandth time: who calls it closes the file.
+func (d *desk) openOnce(t testing.TB, path string) *File {
+	t.Helper()
 	f, err := Open(path, d.Deps)
 	require.NoError(t, err)
 	f.SetSource(&record.Source{Task: "web", Path: path, File: f.ID().String()})
-	t.Cleanup(f.Close)
 	return f
 }
 
