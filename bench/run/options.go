@@ -21,6 +21,7 @@ type options struct {
 	sections   []string
 	contenders []string // of latency and main
 	scaling    []string // of all other sections
+	rows       []string // of the scaling sections, beside their first rows: those whose labels hold one of these; nil: all
 	agent      string   // start script of another agent; empty: none
 	logferry   string   // binary to measure; empty: build it
 	dir        string   // where data is made
@@ -45,6 +46,7 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	section := fs.String("section", strings.Join(sections, ","), "what to measure")
 	contenders := fs.String("contenders", "tutorial,async,batch", "who runs in main and latency: tutorial, and any value of kafka.producer")
 	scaling := fs.String("scale-contenders", "async,batch", "who runs in all other sections")
+	rows := fs.String("rows", "", "of the scaling sections, the first row and those whose labels hold one of these, separated by commas (default: all)")
 	fs.StringVar(&o.agent, "agent", "", "also time another agent, by a start script that gets LOGDIR, TOPIC, BROKERS and STATE_DIR and stays in the foreground")
 	fs.StringVar(&o.logferry, "logferry", "", "logferry binary to measure (default: built from this tree)")
 	fs.StringVar(&o.dir, "dir", os.TempDir(), "directory for data; needs some gigabytes")
@@ -64,6 +66,7 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 		o.shrink(fs)
 	}
 	o.sections, o.contenders, o.scaling = split(*section), split(*contenders), split(*scaling)
+	o.rows = split(*rows)
 	if err := o.check(fs.Args()); err != nil {
 		fmt.Fprintln(out, "bench/run:", err)
 		return o, err
@@ -104,6 +107,11 @@ func (o *options) check(rest []string) error {
 }
 
 func (o *options) wants(section string) bool { return slices.Contains(o.sections, section) }
+
+// wantsRow tells whether a row of a scaling section that is not its first one runs.
+func (o *options) wantsRow(label string) bool {
+	return o.rows == nil || slices.ContainsFunc(o.rows, func(part string) bool { return strings.Contains(label, part) })
+}
 
 func split(list string) []string {
 	var out []string

@@ -220,3 +220,14 @@ func TestAPauseEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, pause(ctx, time.Hour), context.Canceled)
 	require.NoError(t, pause(t.Context(), 0))
 }
+
+func TestRowsAreChosenByAPieceOfTheirLabels(t *testing.T) {
+	opt, err := parseOptions([]string{"-rows", "value: json, cri"}, io.Discard)
+	require.NoError(t, err)
+	require.True(t, opt.wantsRow("`value: json`"))
+	require.True(t, opt.wantsRow("`format: cri`, every second line in two parts"))
+	require.False(t, opt.wantsRow("`format: docker`"))
+	opt, err = parseOptions(nil, io.Discard)
+	require.NoError(t, err)
+	require.True(t, opt.wantsRow("anything"))
+}

@@ -28,7 +28,10 @@ func (b *bench) scaling(ctx context.Context, section, what string, rows []row) e
 	contenders, notes := b.participants(ctx, b.opt.scaling)
 	table := stats.NewTable(2, what, "who", "records/s", "MB/s", "CPU-s/GB", "× first row", "peak MiB", "lost / doubled")
 	first := map[string]float64{} // by contender: CPU-s/GB of the first row
-	for _, r := range rows {
+	for i, r := range rows {
+		if i > 0 && !b.opt.wantsRow(r.label) {
+			continue
+		}
 		if err := b.useCluster(ctx, max(r.nodes, 1)); err != nil {
 			return err
 		}
