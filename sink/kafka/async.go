@@ -72,6 +72,7 @@ type laneConfig struct {
 	topic     string
 	partition int32
 	create    *CreateTopics
+	acked     bool        // each record is acknowledged, also with acks 0
 	note      func(error) // told why there is no progress
 	retried   func(error) // told before each attempt to send again; the error may be nil
 }
@@ -106,6 +107,9 @@ func (t *asyncTransport) config(c *cluster, lc laneConfig) *sarama.Config {
 	sc := *c.client.Config()
 	p := &sc.Producer
 	p.Idempotent = c.cfg.idempotent()
+	if lc.acked && p.RequiredAcks == sarama.NoResponse {
+		p.RequiredAcks = sarama.WaitForAll
+	}
 	p.Partitioner = func(string) sarama.Partitioner { return only{} }
 	p.MaxMessageBytes = max(c.cfg.MaxMessageBytes, c.cfg.BatchBytes) + sizeSlack
 	p.Flush.Frequency, p.Flush.Bytes, p.Flush.Messages = 0, 0, math.MaxInt32

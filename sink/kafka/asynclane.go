@@ -131,7 +131,7 @@ func (l *asyncLane) sendPart(ctx context.Context, part []item) error {
 	}
 	if l.transport == nil {
 		l.to = l.target()
-		t, err := l.s.openTransport(l.out.topic, l.to, l.s.route.Create, l.note, l.retried)
+		t, err := l.s.openTransport(laneConfig{topic: l.out.topic, partition: l.to, create: l.s.route.Create, note: l.note, retried: l.retried})
 		if ctx.Err() != nil {
 			if t != nil {
 				t.close()

@@ -245,6 +245,22 @@ func TestADeadLetterTopicThatIsMissingIsWaitedFor(t *testing.T) {
 	})
 }
 
+func TestADeadLetterIsAcknowledgedWhateverTheRecordsAre(t *testing.T) {
+	eachProducer(t, func(t *testing.T, cfg Config) {
+		w := newWorld(t, 1, kfake.SeedTopics(1, graves))
+		cfg.MaxMessageBytes, cfg.Acks = 1024, "0"
+		refused := w.fake.Fault(kfake.Fault{Keys: produce, Topic: graves, Err: kerr.TopicAuthorizationFailed, Count: -1})
+		s := w.ship(cfg, Route{DeadLetter: DeadLetter{Topic: graves}})
+		s.send(s.batchOf(source("/a"), record.Record{Value: make([]byte, 2000)}))
+		s.errMatches(`cannot be set aside: writing to topic "dead_letters" is not allowed`)
+		require.Zero(t, s.doneCount())
+		refused.Remove()
+		s.errClears()
+		s.finish()
+		require.Len(t, w.consume(graves), 1)
+	})
+}
+
 func TestADeadLetterFileAtItsBoundLosesItsOldestLettersAndSaysSo(t *testing.T) {
 	w := newWorld(t, 1)
 	dead := filepath.Join(t.TempDir(), "dead.jsonl")

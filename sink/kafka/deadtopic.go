@@ -75,7 +75,7 @@ func fit(l deadletter.Letter, limit int) *record.Record {
 // send delivers one record to the topic.
 func (d *letterTopic) send(ctx context.Context, rec *record.Record) error {
 	if d.t == nil {
-		t, err := d.s.openTransport(d.topic, 0, d.s.route.Create, d.note, d.note)
+		t, err := d.s.openTransport(laneConfig{topic: d.topic, create: d.s.route.Create, note: d.note, retried: d.note, acked: true})
 		if err != nil {
 			return d.s.cluster.explain(err, d.topic)
 		}

@@ -153,11 +153,11 @@ func (s *session) runLane(ctx context.Context, l *lane) {
 }
 
 // openTransport makes the transport of one partition.
-func (s *session) openTransport(topic string, partition int32, create *CreateTopics, note, retried func(error)) (transport, error) {
-	t, err := newAsyncTransport(s.cluster, laneConfig{topic: topic, partition: partition, create: create, note: note, retried: retried})
+func (s *session) openTransport(lc laneConfig) (transport, error) {
+	t, err := newAsyncTransport(s.cluster, lc)
 	if err != nil {
 		// The look-up tells sarama's client which broker to leave alone.
-		_ = s.cluster.client.RefreshMetadata(topic)
+		_ = s.cluster.client.RefreshMetadata(lc.topic)
 		return nil, err
 	}
 	return t, nil

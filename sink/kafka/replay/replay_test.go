@@ -158,6 +158,17 @@ func TestAReplayThatBrokeOffGoesOnBehindWhatWasSent(t *testing.T) {
 	require.Equal(t, []int64{2, 3}, again)
 }
 
+func TestALetterIsAcknowledgedBeforeItCountsAsReplayedWhateverTheRecordsAre(t *testing.T) {
+	fake, cfg := fakeWorld(t, "web_log")
+	d := bury(t, cfg, 0, 1)
+	d.Config.Acks = "0"
+	fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "web_log", Err: kerr.MessageTooLarge, Count: -1})
+	_, err := replayAll(t, d)
+	var refused *RefusedError
+	require.ErrorAs(t, err, &refused)
+	require.True(t, read(t, d)[0].Replayed.IsZero())
+}
+
 func TestATopicThatIsMissingOrRefusesIsTold(t *testing.T) {
 	fake, cfg := fakeWorld(t, "web_log")
 	s, err := Open(t.Context(), cfg)

@@ -53,6 +53,9 @@ func Open(ctx context.Context, cfg kafka.Config) (*Sender, error) {
 	cfg.MaxMessageBytes = maxMessageBytes
 	client, err := admin.Connect(ctx, cfg, func(c *sarama.Config) {
 		c.Producer.Retry.Max, c.Producer.Retry.Backoff = sendRetries, sendBackoff
+		if c.Producer.RequiredAcks == sarama.NoResponse { // nothing would be known of the letter
+			c.Producer.RequiredAcks = sarama.WaitForAll
+		}
 	})
 	if err != nil {
 		return nil, err
