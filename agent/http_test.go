@@ -245,6 +245,34 @@ func TestANewTokenIsTakenWhenItsFileChanges(t *testing.T) {
 	require.False(t, shows(""))
 }
 
+func TestAChangedFileThatCannotBeReadYetIsTakenWhenItCan(t *testing.T) {
+	path := writeToken(t, testToken)
+	var told strings.Builder
+	may := true
+	w := &watched[string]{what: "http.token_file", files: []string{path}, log: slog.New(slog.NewTextHandler(&told, nil)), load: func() (string, error) {
+		if !may { // as before a chown, which changes neither size nor time of the file
+			return "", fmt.Errorf("open %s: %w", path, os.ErrPermission)
+		}
+		b, err := os.ReadFile(path)
+		return string(b), err
+	}}
+	got, err := w.get()
+	require.NoError(t, err)
+	require.Equal(t, testToken+"\n", got)
+	require.NoError(t, os.WriteFile(path, []byte("another"), 0o600))
+	may = false
+	for range 3 {
+		got, err = w.get()
+		require.NoError(t, err)
+		require.Equal(t, testToken+"\n", got)
+	}
+	require.Equal(t, 1, strings.Count(told.String(), "level=ERROR"))
+	may = true
+	got, err = w.get()
+	require.NoError(t, err)
+	require.Equal(t, "another", got)
+}
+
 func TestSecretsOfHTTPThatCannotBeReadEndTheStart(t *testing.T) {
 	for want, cfg := range map[string]HTTPConfig{
 		"http.token_file: ":                           {TokenFile: "/nowhere"},

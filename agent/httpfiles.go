@@ -22,8 +22,9 @@ type watched[T any] struct {
 
 	mu    sync.Mutex
 	seen  []stamp
+	bad   error // why what is there now cannot be used; it is looked at again then
+	good  bool  // value is one
 	value T
-	err   error // why there never was a value
 }
 
 // stamp changes when a file does.
@@ -43,24 +44,24 @@ func (w *watched[T]) get() (T, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.seen != nil && slices.Equal(now, w.seen) {
-		return w.value, w.err
+	if w.good && w.bad == nil && slices.Equal(now, w.seen) {
+		return w.value, nil
 	}
-	first := w.seen == nil
-	w.seen = now
 	value, err := w.load()
+	told := w.bad
+	w.seen, w.bad = now, err
 	switch {
 	case err == nil:
-		w.value, w.err = value, nil
-		if !first {
+		if w.good {
 			w.log.Info("files have changed and are in use", "key", w.what)
 		}
-	case first:
-		w.err = err
-	default:
+		w.value, w.good = value, true
+	case !w.good:
+		return w.value, err
+	case told == nil || told.Error() != err.Error():
 		w.log.Error("changed files cannot be used, the last good ones stay; mend them", "key", w.what, "error", err)
 	}
-	return w.value, w.err
+	return w.value, nil
 }
 
 // serverTLS answers each connection with the files as they are then.
