@@ -78,14 +78,18 @@ type Agent struct {
 // New opens what the agent needs on its host: state_dir, the checkpoint
 // store, an inotify instance and the HTTP listener. cfg must have its
 // defaults and be valid. Kafka and etcd are not contacted before Run.
-func New(cfg Config, opts Options, log *slog.Logger) (*Agent, error) {
+func New(cfg Config, opts Options, log *slog.Logger) (_ *Agent, err error) {
 	a := &Agent{once: opts.Once, log: log, registry: prometheus.NewRegistry(), taps: newTaps()}
 	if opts.DryRun != nil { // what was only shown must not count as delivered
-		dir, err := os.MkdirTemp("", "logferry-dry-run-")
-		if err != nil {
+		if a.scratch, err = os.MkdirTemp("", "logferry-dry-run-"); err != nil {
 			return nil, fmt.Errorf("make state_dir of a dry run: %w", err)
 		}
-		cfg.StateDir, a.scratch = dir, dir
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, os.RemoveAll(a.scratch))
+			}
+		}()
+		cfg.StateDir = a.scratch
 	}
 	a.cfg = cfg
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

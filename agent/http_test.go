@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"logferry/agent/task"
+	"logferry/sink/kafka"
 	"logferry/test/etcdtest"
 )
 
@@ -283,6 +285,22 @@ func TestSecretsOfHTTPThatCannotBeReadEndTheStart(t *testing.T) {
 		_, err := newServer(&Agent{cfg: Config{HTTP: cfg}, log: slog.New(slog.DiscardHandler)})
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestADryRunThatCannotStartLeavesNothingBehind(t *testing.T) {
+	scratch := t.TempDir()
+	t.Setenv("TMPDIR", scratch)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, taken.Close()) }()
+	cfg := Config{HTTP: HTTPConfig{Listen: taken.Addr().String()}, Kafka: kafka.Config{Brokers: []string{"127.0.0.1:1"}}}
+	cfg.SetDefaults()
+	one := task.Task{Name: "a", Paths: []string{filepath.Join(t.TempDir(), "a.log")}, Topic: "a"}
+	_, err = New(cfg, Options{DryRun: io.Discard, Tasks: []task.Task{one}}, slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, "address already in use")
+	left, err := os.ReadDir(scratch)
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 func TestRequestsAreBoundedInSizeAndTime(t *testing.T) {
