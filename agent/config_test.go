@@ -252,6 +252,8 @@ func TestConfigRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"cluster value", "kafka: {brokers: [a:1]}\nclusters:\n  x: {brokers: [b]}\n", `3: clusters.x.brokers: "b" is not an address;`},
 		{"cluster name", "clusters:\n  a/b: {brokers: [a:1]}\n", `2: clusters.a/b: "a/b" cannot name a cluster;`},
 		{"no etcd endpoint", "tasks:\n  etcd: {}\n", `2: tasks.etcd.endpoints: no endpoint is named; write [127.0.0.1:2379],`},
+		{"etcd endpoint with a login", "tasks:\n  etcd:\n    endpoints: [\"https://u:se%cret@e:1\"]\n", `3: tasks.etcd.endpoints[0]: it holds a login, which belongs into username and password_file; write host:port or`},
+		{"etcd address with a login", "tasks:\n  etcd:\n    endpoints: [\"u:secret@e:1\"]\n", `3: tasks.etcd.endpoints[0]: it holds a login, which belongs into username and password_file; write host:port or`},
 		{"etcd endpoint", "tasks:\n  etcd:\n    endpoints: [e]\n", `3: tasks.etcd.endpoints[0]: "e" is no host:port; write host:port or https://host:port`},
 		{"etcd login", "tasks:\n  etcd:\n    endpoints: ['https://u:hunter2@e:1']\n", `3: tasks.etcd.endpoints[0]: it holds a login, which belongs into username and password_file; write host:port or https://host:port`},
 		{"etcd scheme", "tasks:\n  etcd:\n    endpoints: ['ftp://e:1']\n", `3: tasks.etcd.endpoints[0]: "ftp://e:1" has neither http nor https; write`},

@@ -219,15 +219,15 @@ func checkHostPort(address string, minPort int) error {
 }
 
 func checkEndpoint(endpoint string) error {
+	if strings.Contains(endpoint, "@") { // whatever else is wrong with it, a message must not show it
+		return errors.New("it holds a login, which belongs into username and password_file")
+	}
 	if !strings.Contains(endpoint, "://") {
 		return checkHostPort(endpoint, 1)
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return fmt.Errorf("%q is no URL", endpoint)
-	}
-	if u.User != nil {
-		return errors.New("it holds a login, which belongs into username and password_file")
 	}
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("%q has neither http nor https", endpoint)

@@ -56,11 +56,11 @@ func (d *Document) expandScalar(n *yaml.Node, getenv func(string) string) error 
 		out.WriteString(before)
 		inner, behind, closed := strings.Cut(after, "}")
 		if !closed {
-			return d.errorf(n, "${%s has no closing brace; write $${ for a literal ${", shorten(after))
+			return d.errorf(n, "${ has no closing brace; write $${ for a literal ${") // what follows may be a password
 		}
 		name, fallback, hasFallback := strings.Cut(inner, ":-")
 		if !isVariable(name) {
-			return d.errorf(n, "${%s} names no variable; write ${NAME}, ${NAME:-default}, or $${ for a literal ${", shorten(inner))
+			return d.errorf(n, "${...} names no variable; write ${NAME}, ${NAME:-default}, or $${ for a literal ${")
 		}
 		value := getenv(name)
 		if value == "" {

@@ -252,7 +252,7 @@ func TestDecodeRefusesWithOneLineThatNamesPlaceAndRemedy(t *testing.T) {
 		{"broken JSON", "{\n\"name\": }x", `a.yaml:2: broken JSON: invalid character '}' looking for beginning of value`},
 		{"section that holds itself", "named: &n\n  a: {<<: *n}\n", `a.yaml:`},
 		{"list that holds itself", "paths: &p [*p]\n", `a.yaml:1: paths[0] must be text, not a list`},
-		{"alias of nothing", "name: *gone\n", `a.yaml:1: broken YAML: unknown anchor 'gone' referenced; quote a value that starts with *`},
+		{"alias of nothing", "name: *gone\n", `a.yaml:1: broken YAML: unknown anchor referenced; quote a value that starts with *`},
 		{"colon in a value", "name: a: b\n", `a.yaml:1: broken YAML: mapping values are not allowed in this context; check the indentation, and quote a value that holds ": "`},
 		{"glob as an alias", "name: x\npaths:\n- *.log\n", `a.yaml:3: broken YAML: did not find expected alphabetic or numeric character; quote a value that starts with * or &`},
 		{"unknown alias further down", "name: x\npaths: [*gone]\n", `a.yaml:2: broken YAML: unknown anchor`},
@@ -294,10 +294,10 @@ wait: ${MISSING:-5s}
 func TestExpandRefusesWhatItCannotFillIn(t *testing.T) {
 	for in, want := range map[string]string{
 		"name: a\nplain: ${GONE}":   `a.yaml:2: variable GONE is not set; set it, or write ${GONE:-default}`,
-		"paths: [a, \"x${GONE\"]":   `a.yaml:1: ${GONE has no closing brace; write $${ for a literal ${`,
-		"name: ${not a name}":       `a.yaml:1: ${not a name} names no variable; write ${NAME}, ${NAME:-default}, or $${ for a literal ${`,
-		"name: ${1X}":               `a.yaml:1: ${1X} names no variable`,
-		"kafka: {acks: \"${}\"}":    `a.yaml:1: ${} names no variable`,
+		"paths: [a, \"x${GONE\"]":   `a.yaml:1: ${ has no closing brace; write $${ for a literal ${`,
+		"name: ${not a name}":       `a.yaml:1: ${...} names no variable; write ${NAME}, ${NAME:-default}, or $${ for a literal ${`,
+		"name: ${1X}":               `a.yaml:1: ${...} names no variable`,
+		"kafka: {acks: \"${}\"}":    `a.yaml:1: ${...} names no variable`,
 		"name: \"${GONE:-${X:-}}\"": ``,
 	} {
 		doc, err := strictyaml.Parse("a.yaml", []byte(in))

@@ -48,6 +48,7 @@ func parseError(origin string, data []byte, err error) *Error {
 	remedy := "check the brackets, quotes and indentation around it"
 	if anchor := unknownAnchor.FindStringSubmatch(out.Text); anchor != nil {
 		out.Line = lineAt(data[:max(bytes.Index(data, []byte("*"+anchor[1])), 0)])
+		out.Text = "unknown anchor referenced" // its name may be a password without quotes
 		remedy = "quote a value that starts with *"
 	}
 	switch {

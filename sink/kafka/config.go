@@ -164,7 +164,10 @@ func (c Config) checkBrokers() error {
 	if len(c.Brokers) == 0 {
 		return fmt.Errorf("brokers: none is given; list at least one as host:port")
 	}
-	for _, b := range c.Brokers {
+	for i, b := range c.Brokers {
+		if strings.Contains(b, "@") {
+			return fmt.Errorf("brokers: address %d holds a login; write it as host:port, and the login under sasl", i+1)
+		}
 		host, port, err := net.SplitHostPort(b)
 		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || perr != nil || n == 0 {
 			return fmt.Errorf("brokers: %q is not an address; write it as host:port, for example kafka1:9092", b)

@@ -38,6 +38,7 @@ func TestBadConfigurationsAreRefusedWithTheKeyAndTheRemedy(t *testing.T) {
 	}{
 		{func(c *Config) { c.Brokers = nil }, "brokers: none is given; list at least one as host:port"},
 		{func(c *Config) { c.Brokers = []string{"kafka"} }, `brokers: "kafka" is not an address; write it as host:port, for example kafka1:9092`},
+		{func(c *Config) { c.Brokers = []string{"a:1", "u:secret@kafka:9092"} }, `brokers: address 2 holds a login; write it as host:port, and the login under sasl`},
 		{func(c *Config) { c.Brokers = []string{"kafka:x"} }, `brokers: "kafka:x" is not an address; write it as host:port, for example kafka1:9092`},
 		{func(c *Config) { c.Version = "two" }, `version: "two" is not a Kafka version; write it as 2.8.0`},
 		{func(c *Config) { c.Version = "0.10.2.0" }, "version: 0.10.2.0 is too old; use 1.0.0 or later"},
