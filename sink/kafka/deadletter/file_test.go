@@ -55,6 +55,19 @@ func tempFile(t *testing.T) File {
 	return File{Path: filepath.Join(t.TempDir(), "sub", "web.jsonl"), MaxBytes: 1000, MaxFiles: 3}
 }
 
+func TestADropThatFoundNothingTakesNoOtherHoldersJournal(t *testing.T) {
+	f := tempFile(t)
+	_, err := f.Append(t.Context(), letterOf(1))
+	require.NoError(t, err)
+	first, err := f.OpenJournal()
+	require.NoError(t, err)
+	require.NoError(t, first.keep(nil))
+	_, err = f.OpenJournal()
+	require.ErrorIs(t, err, ErrBusy, "whoever got it here would lose what he notes when the first one closes")
+	require.NoError(t, first.Close())
+	require.NoFileExists(t, f.journal())
+}
+
 func TestALetterIsReadAsItWasWritten(t *testing.T) {
 	f := tempFile(t)
 	want := letterOf(7)

@@ -119,6 +119,9 @@ func (j *Journal) keep(ids map[string]bool) error {
 		}
 		content = append(append(content, b...), '\n')
 	}
+	if len(j.entries) == 0 {
+		return nil // Close removes it; twice, the second time would take another holder's
+	}
 	if len(content) == 0 {
 		return os.Remove(j.path)
 	}
