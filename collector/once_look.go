@@ -94,7 +94,7 @@ func (o *Once) lookAt(glob string, states map[checkpoint.FileID]checkpoint.State
 			o.refused[p] = tail.WhyNot(info.Mode).Error()
 		case o.cfg.IgnoreOlder > 0 && time.Since(time.Unix(0, info.Modified)) > o.cfg.IgnoreOlder:
 			o.refused[p] = "it was not changed for longer than ignore_older"
-		case set[info.ID] == nil:
+		case !holds(set, info):
 			st := states[info.ID]
 			if st.Birth != info.Birth {
 				st = checkpoint.State{} // its inode is another file's now
@@ -107,6 +107,13 @@ func (o *Once) lookAt(glob string, states map[checkpoint.FileID]checkpoint.State
 	return failed
 }
 
+// holds reports whether a file is in the set. One that is gone may have left its
+// inode to another.
+func holds(set map[checkpoint.FileID]*onceFile, info tail.Info) bool {
+	f := set[info.ID]
+	return f != nil && (f.st.Birth == 0 || info.Birth == 0 || f.st.Birth == info.Birth)
+}
+
 // adopt takes what stands now under the path of a file that could not be read to
 // its end: it was restored. It is read on behind what is delivered if it begins with that.
 func (o *Once) adopt(set map[checkpoint.FileID]*onceFile) {
@@ -116,7 +123,7 @@ func (o *Once) adopt(set map[checkpoint.FileID]*onceFile) {
 			continue
 		}
 		f.st.Once, f.st.Birth, f.st.Until = checkpoint.OnceOpen, info.Birth, info.Size
-		if set[info.ID] == nil {
+		if !holds(set, info) {
 			o.deps.Store.Delete(o.cfg.Task, id)
 			delete(set, id)
 			f.id = info.ID

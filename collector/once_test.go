@@ -343,6 +343,29 @@ func TestWhatIsReadOnceIsFoundUnderTheNameThatRotationGaveIt(t *testing.T) {
 	require.LessOrEqual(t, rep.Failed, 1)
 }
 
+func TestAFileWithTheInodeOfOneThatWasReadAndRemovedIsRead(t *testing.T) {
+	w := newWorld(t, false)
+	w.put("new.log", []byte("new\n"))
+	info, err := tail.Look(w.path("new.log"))
+	require.NoError(t, err)
+	if info.Birth == 0 {
+		t.Skip("this file system does not tell when a file was made")
+	}
+	store, err := checkpoint.Open(w.state, time.Hour, checkpoint.NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewTextHandler(&w.log, nil)))
+	require.NoError(t, err)
+	require.NoError(t, store.MarkSeen(w.cfg.Task, []string{onceGlob + w.path("old*")}))
+	store.Put(w.cfg.Task, info.ID, checkpoint.State{Path: w.path("old.log"), Birth: info.Birth - 1, Offset: 4, Until: 4, Once: checkpoint.OnceEnded})
+	require.NoError(t, store.Close())
+
+	both := func(c *Config) { c.Paths = []string{w.path("old*"), w.path("new*")} } // the second is looked at for the first time
+	r := w.startOnce(ackAtOnce, both)
+	r.finish()
+	require.Equal(t, []string{"new"}, r.lines(w.path("new.log")))
+	again := w.startOnce(ackAtOnce, both)
+	again.finish()
+	require.Zero(t, again.count())
+}
+
 func TestAFileThatIsNotAllowedIsReportedAndTheOthersAreRead(t *testing.T) {
 	w := newWorld(t, false)
 	w.put("a.log", []byte("secret\n"))
