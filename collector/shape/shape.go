@@ -159,22 +159,23 @@ func (s *Shape) decode(r *record.Record, unit frame.Unit, space *Space, c *Count
 	r.Value = space.Close(text)
 }
 
-// cutMargin is how much of its end a record loses that was cut before it was
-// masked: a secret that began there was not seen whole, and so not recognised.
+// cutMargin is how much of its end a record loses that was cut before the last
+// mask saw it: a secret that began there was not seen whole, and so not recognised.
 const cutMargin = 1 << 10
 
 // mask replaces in r. whole is false when it did not come to the end.
 func (s *Shape) mask(r *record.Record, space *Space, c *Counts) (whole bool) {
 	value, changed := r.Value, false
-	whole = true
+	whole, cut := true, r.Extra.Has(record.HeaderTruncated)
 	for i := range s.masks {
+		cut = cut || !whole // by a mask before this one
 		next, found, all := s.masks[i].apply(value, s.maxBytes, space)
 		value, changed, whole = next, changed || found, whole && all
 	}
 	if changed {
 		c.Masked++
 	}
-	if r.Extra.Has(record.HeaderTruncated) {
+	if cut {
 		value = value[:len(value)-min(cutMargin, len(value)/2)]
 	}
 	r.Value = value

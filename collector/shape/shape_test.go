@@ -124,6 +124,21 @@ func TestASecretAtTheEndOfACutLineIsNotSentInPart(t *testing.T) {
 	require.Len(t, recs[0].Extra.Headers, 1)
 }
 
+func TestASecretThatAnEarlierMaskCutIsNotSentInPart(t *testing.T) {
+	const secret = `"password":"hunter-1234-1234"`
+	masks := []Mask{{`\d{4}`, "########"}, {`"password":"[^"]*"`, "***"}}
+	for name, c := range map[string]struct{ max, before int }{"matches": {1 << 20, maxMatches - 1}, "bytes": {4000, 442}} {
+		t.Run(name, func(t *testing.T) {
+			s, err := New(Config{MaxBytes: c.max, Mask: masks})
+			require.NoError(t, err)
+			recs, counts := s.Apply(recordsOf(strings.Repeat("1234 ", c.before)+secret), frame.Bytes, &Space{})
+			require.Equal(t, Counts{Masked: 1, Cut: 1}, counts)
+			require.NotContains(t, string(recs[0].Value), "hunter")
+			require.True(t, recs[0].Extra.Has(record.HeaderTruncated))
+		})
+	}
+}
+
 func TestValuesInASpaceStayApart(t *testing.T) {
 	s, err := New(Config{MaxBytes: 1 << 20, Mask: []Mask{{"#", "sixteen letters."}}})
 	require.NoError(t, err)
