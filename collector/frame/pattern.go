@@ -56,6 +56,11 @@ func literal(text string) []byte {
 	if err != nil || tree.Op != syntax.OpLiteral || tree.Flags&syntax.FoldCase != 0 {
 		return nil
 	}
+	for _, r := range tree.Rune {
+		if r == utf8.RuneError || !utf8.ValidRune(r) { // the one stands for bytes that are no UTF-8, too, the others for nothing
+			return nil
+		}
+	}
 	return []byte(string(tree.Rune))
 }
 
@@ -88,7 +93,7 @@ func firstBytes(text string) *[256]bool {
 		case syntax.InstCapture, syntax.InstNop:
 			todo = append(todo, i.Out)
 		case syntax.InstEmptyWidth:
-			if syntax.EmptyOp(i.Arg)&(syntax.EmptyEndText|syntax.EmptyEndLine) == 0 { // those hold on an empty line, which is always asked
+			if syntax.EmptyOp(i.Arg)&syntax.EmptyEndText == 0 { // that holds on an empty line, which is always asked
 				todo = append(todo, i.Out)
 			}
 		case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:

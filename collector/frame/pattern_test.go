@@ -47,8 +47,9 @@ func FuzzPattern(f *testing.F) {
 	for _, p := range presets() {
 		f.Add(p, []byte("\tat x"))
 	}
-	for _, p := range []string{`^(?i)k`, `^(\d|$)`, `^\b`, `^\B`, `\Aé|^\x{212a}`, `^(?m:^a)`, `^(?s:.)b`, `^(a|)$`, `^(?m:$)`, `text`, `^text$`, `(?i)text`, `te.xt`} {
+	for _, p := range []string{`^(?i)k`, `^(\d|$)`, `^\b`, `^\B`, `\Aé|^\x{212a}`, `^(?m:^a)`, `^(?s:.)b`, `^(a|)$`, `^(?m:$)`, `\x{fffd}`, `\x{d800}`, `text`, `^text$`, `(?i)text`, `te.xt`} {
 		f.Add(p, []byte("K\xff"))
+		f.Add(p, []byte("\nK\ufffd"))
 	}
 	f.Fuzz(func(t *testing.T, text string, line []byte) {
 		re, err := regexp.Compile(text)
