@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"logferry/collector/frame"
 	"logferry/internal/dissect"
 )
 
@@ -129,7 +130,8 @@ func (x *extractor) dissected(text []byte, v *values) {
 }
 
 // logfmt takes NAME=VALUE pairs between blanks. A value in quotes has the
-// escapes of JSON; of repeated names the last counts. What is neither is passed over.
+// escapes of JSON, or stays as it is if it has others: many writers quote as Go
+// does. Of repeated names the last counts. What is neither is passed over.
 func (x *extractor) logfmt(text []byte, v *values) {
 	for len(text) > 0 {
 		n := 0
@@ -145,12 +147,14 @@ func (x *extractor) logfmt(text []byte, v *values) {
 		text = text[1:]
 		var value []byte
 		if len(text) > 0 && text[0] == '"' {
-			s := scanner{rest: text, v: v}
-			raw, ok := s.text()
-			if !ok {
-				return // the quote has no end
+			end := closing(text)
+			if end < 0 {
+				return
 			}
-			value, text = s.plain(raw), s.rest
+			if value = text[1:end]; frame.EscapesAreRight(value) {
+				value = (&scanner{v: v}).plain(value)
+			}
+			text = text[end+1:]
 		} else {
 			n = 0
 			for n < len(text) && text[n] > ' ' {
@@ -164,4 +168,17 @@ func (x *extractor) logfmt(text []byte, v *values) {
 			}
 		}
 	}
+}
+
+// closing is where the quote is closed that a text begins with; -1: nowhere.
+func closing(text []byte) int {
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			return i
+		case '\\':
+			i++
+		}
+	}
+	return -1
 }
