@@ -367,3 +367,28 @@ func TestADirectoryOfUnreadGenerationsThatMayNotBeListedIsWaitedFor(t *testing.T
 	a.stop()
 	nothingNew(t, w)
 }
+
+// Whether a generation has something to read is asked before it is read, as the
+// one before it may still be written to. That it cannot be told is no reason to pass it over.
+func TestAGenerationWhoseSizeCannotBeToldKeepsItsPlace(t *testing.T) {
+	w := newWorld(t, false)
+	ffs := newFaultFS(nil)
+	w.fs = ffs
+	w.write("a.log", "1\n")
+	a := w.start(quick)
+	a.want("a.log", "1")
+	a.settled()
+	a.stop()
+	for i, line := range []string{"2\n", "3\n", "4\n"} {
+		tickOver(t, w)
+		w.shift("a.log", i)
+		w.rotateCreate("a.log", "a.log.1")
+		w.write("a.log", line)
+	}
+	ffs.set(failing("size", w.path("a.log.1"), unix.EIO))
+	a = w.start(quick)
+	a.until("it was tried several times", func() bool { return testutil.ToFloat64(a.c.metrics.errors) > 3 })
+	ffs.heal()
+	a.want("a.log", "2", "3", "4")
+	a.stop()
+}

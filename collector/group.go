@@ -61,8 +61,14 @@ func (s *stream) groupDue() (d time.Duration) {
 // sent unfinished.
 func (s *stream) readCurrent(ctx context.Context, f *tail.File) (sent bool, err error) {
 	due := f.GroupOpen() && f.GroupDue() <= 0
-	if due && s.rest == nil && !f.Grown() && s.followed(f) {
-		s.rest, _ = f.TakeRest() // what cannot be taken is sent as it is
+	if due && s.rest == nil {
+		grown, err := f.Grown()
+		if err != nil {
+			return false, err
+		}
+		if !grown && s.followed(f) {
+			s.rest, _ = f.TakeRest() // what cannot be taken is sent as it is
+		}
 	}
 	f.KeepGroup(!due)
 	defer f.KeepGroup(false)

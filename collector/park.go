@@ -163,7 +163,7 @@ func (s *stream) wakeIfChanged() {
 
 func (s *stream) changedLocked() bool {
 	for _, f := range s.all {
-		if f.Grown() {
+		if grown, err := f.Grown(); err != nil || grown {
 			return true
 		}
 	}

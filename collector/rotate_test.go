@@ -356,10 +356,14 @@ func TestTheNextFileIsNotReadBeforeTheLateLinesOfTheLast(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := s.queue[0]
-	require.False(t, s.lateFirst(t.Context(), next), "its first line may be there a moment later")
+	ready, err := s.lateFirst(t.Context(), next)
+	require.NoError(t, err)
+	require.False(t, ready, "its first line may be there a moment later")
 	w.write("a.log.1", "late\n")
 	w.write("a.log", "2\n")
-	require.True(t, s.lateFirst(t.Context(), next))
+	ready, err = s.lateFirst(t.Context(), next)
+	require.NoError(t, err)
+	require.True(t, ready)
 	a.want("a.log", "1", "late")
 }
 

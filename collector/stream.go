@@ -239,7 +239,10 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 	if found, err := s.lookBehind(f); found || err != nil {
 		return found, err
 	}
-	next := s.lateFirst(ctx, f)
+	next, err := s.lateFirst(ctx, f)
+	if err != nil {
+		return false, err
+	}
 	if ctx.Err() != nil { // the rotated files may not be read to their end
 		return false, ctx.Err()
 	}
@@ -267,13 +270,14 @@ func (s *stream) readOn(ctx context.Context) (busy bool, err error) {
 // before it are there too. What keeps a rotated file from being read is told by lateWrites.
 //
 // It reports whether the next one may be read: not when its first line is not
-// there yet, as it may come at this moment, behind late lines that nobody looked for.
-func (s *stream) lateFirst(ctx context.Context, f *tail.File) bool {
+// there yet, as it may come at this moment, behind late lines that nobody looked
+// for. With an error it keeps its turn.
+func (s *stream) lateFirst(ctx context.Context, f *tail.File) (next bool, err error) {
 	if f.Offset() > 0 || f.GroupOpen() || len(s.late) == 0 {
-		return true
+		return true, nil
 	}
-	if !f.Grown() {
-		return false
+	if grown, err := f.Grown(); err != nil || !grown {
+		return false, err
 	}
 	for i := range s.late {
 		l := &s.late[i]
@@ -283,7 +287,7 @@ func (s *stream) lateFirst(ctx context.Context, f *tail.File) bool {
 			l.quietSince = time.Now()
 		}
 	}
-	return true
+	return true, nil
 }
 
 // lateDue reports whether the rotated files have their turn although there is

@@ -131,7 +131,7 @@ func TestAContainerLogThatIsWrittenByteByByteYieldsTheSameRecords(t *testing.T) 
 		for i := range len(data) {
 			write(t, p, data[i:i+1])
 			got = append(got, describeAll(t, f)...)
-			require.False(t, f.Grown(), "it would never rest")
+			require.False(t, grown(t, f), "it would never rest")
 		}
 		require.Equal(t, want, append(got, describeRest(t, f)...))
 		require.Equal(t, int64(len(data)), f.Status().Committed)

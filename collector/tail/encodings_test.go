@@ -72,7 +72,7 @@ func TestAnEncodedFileThatIsWrittenByteByByteYieldsTheSameRecords(t *testing.T) 
 			write(t, p, string(data[i:i+1]))
 			got = append(got, readAll(t, f)...)
 			require.LessOrEqual(t, f.Status().Committed, int64(i+1))
-			require.False(t, f.Grown(), "it would never rest")
+			require.False(t, grown(t, f), "it would never rest")
 		}
 		require.Equal(t, want, got)
 		require.Equal(t, int64(len(data)), f.Status().Committed)

@@ -469,13 +469,13 @@ func (f *File) Offset() int64 { return f.off }
 func (f *File) Full() bool { return f.full }
 
 // Grown reports whether the open file is longer, or shorter, than what was
-// looked at.
-func (f *File) Grown() bool {
+// looked at. With an error nobody knows.
+func (f *File) Grown() (bool, error) {
 	if !f.IsOpen() {
-		return false
+		return false, nil
 	}
 	size, _, err := f.Stat()
-	return err == nil && size != f.scan
+	return err == nil && size != f.scan, err
 }
 
 // Differs reports whether a closed file is not what it was, by the size and

@@ -62,7 +62,7 @@ func TestTracesThatAreWrittenByteByByteAreOneRecordEach(t *testing.T) {
 		for i := range len(data) {
 			write(t, p, data[i:i+1])
 			got = append(got, readAll(t, f)...)
-			require.False(t, f.Grown(), "it would never rest")
+			require.False(t, grown(t, f), "it would never rest")
 		}
 		require.Equal(t, want[:len(want)-1], got)
 		require.Equal(t, int64(len(data)-len(want[len(want)-1])-1), f.Status().Committed, "the last group stays")

@@ -594,3 +594,10 @@ func BenchmarkReadOneLine(b *testing.B) {
 		batch.Done()
 	}
 }
+
+func grown(t *testing.T, f *File) bool {
+	t.Helper()
+	grown, err := f.Grown()
+	require.NoError(t, err)
+	return grown
+}
