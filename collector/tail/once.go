@@ -2,6 +2,7 @@ package tail
 
 import (
 	"strings"
+	"time"
 
 	"logferry/collector/checkpoint"
 )
@@ -16,6 +17,7 @@ type once struct {
 	read    int64           // records read
 	records int64           // records delivered: of what stands before the committed offset
 	counts  []readCount     // of batches that may be on their way
+	endedAt time.Time       // when the last record was acknowledged; zero: not all are, or nobody asked
 }
 
 // readCount is how many records stand before an offset.
@@ -67,9 +69,13 @@ func (f *File) onceStateLocked(s *checkpoint.State) {
 	}
 	o.counts = o.counts[passed:]
 	s.Once, s.Until, s.Records = checkpoint.OnceOpen, o.until, o.records
-	if f.tracker.Pending() == 0 {
-		s.Once = o.ended
+	if f.tracker.Pending() > 0 || o.ended == checkpoint.OnceOpen {
+		return
 	}
+	if o.endedAt.IsZero() {
+		o.endedAt = s.Updated
+	}
+	s.Once, s.Updated = o.ended, o.endedAt // an acknowledgement that is still being noted does not change it
 }
 
 // otherPackings are the first bytes of compressed files that cannot be read.
