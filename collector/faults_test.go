@@ -1,8 +1,14 @@
 package collector
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -391,4 +397,51 @@ func TestAGenerationWhoseSizeCannotBeToldKeepsItsPlace(t *testing.T) {
 	ffs.heal()
 	a.want("a.log", "2", "3", "4")
 	a.stop()
+}
+
+// The next tailer of a stream may begin as soon as one has parked.
+func TestATailerThatEndsLeavesTheNextOneItsPlaceToUnpack(t *testing.T) {
+	w := newWorld(t, false)
+	ffs := newFaultFS(nil)
+	w.fs = ffs
+	w.write("a.log", "1\n")
+	a := w.start(quick)
+	a.want("a.log", "1")
+	a.settled()
+	a.stop()
+	tickOver(t, w)
+	var noise strings.Builder // cannot be made smaller, so that it takes many reads
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 50_000 {
+		fmt.Fprintf(&noise, "%016x\n", rng.Uint64())
+	}
+	w.write("a.log", noise.String())
+	w.rotateCreate("a.log", "a.log.1")
+	w.compress("a.log.1", ".gz")
+	w.write("a.log", "3\n")
+	var reads atomic.Int64
+	ffs.set(func(op operation) error {
+		if op.name == "pread" && op.path == w.path("a.log.1.gz") && reads.Add(1) > 8 {
+			return unix.EIO
+		}
+		return nil
+	})
+	a = w.start(quick)
+	ctx, cancel := context.WithCancel(t.Context())
+	var waking sync.WaitGroup
+	waking.Go(func() {
+		for ctx.Err() == nil {
+			for _, s := range a.c.all() {
+				s.wake()
+			}
+			runtime.Gosched()
+		}
+	})
+	a.until("it was tried often", func() bool { return testutil.ToFloat64(a.c.metrics.errors) > 300 })
+	cancel()
+	waking.Wait()
+	ffs.heal()
+	a.want("a.log", append(strings.Fields(noise.String()), "3")...)
+	a.stop()
+	require.Empty(t, a.c.unpack)
 }

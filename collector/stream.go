@@ -100,17 +100,21 @@ func (s *stream) wake() {
 // run is the tailer: it reads until there is nothing to read and every file
 // is watched, then parks.
 func (s *stream) run(ctx context.Context) {
-	defer s.endUnpack()
 	s.unwatch()
 	s.searched, s.lookedBehind = false, false
 	for _, f := range s.files() {
 		f.Suspect()
 	}
-	for ctx.Err() == nil && !s.turn(ctx) {
+	for ctx.Err() == nil {
+		if s.turn(ctx) {
+			return // the stream may be another tailer's by now
+		}
 	}
+	s.endUnpack()
 }
 
-// turn does what run says. It returns false when it was interrupted.
+// turn does what run says. It returns false when it was interrupted, and with
+// true the stream is no longer the caller's.
 func (s *stream) turn(ctx context.Context) (ended bool) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -129,6 +133,7 @@ func (s *stream) turn(ctx context.Context) (ended bool) {
 			}
 			continue
 		}
+		s.endUnpack()
 		if err == nil { // else there may be more, which could not be looked for
 			var done bool
 			if done, err = s.finished(); done && s.retire() {
