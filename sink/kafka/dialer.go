@@ -33,6 +33,7 @@ func (d *dialer) Dial(network, addr string) (net.Conn, error) {
 	raw, err := nd.DialContext(ctx, network, addr)
 	nc := raw
 	if err == nil {
+		raw = quicken(raw)
 		nc, err = d.cfg.Secure(ctx, raw, addr)
 	}
 

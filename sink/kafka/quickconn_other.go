@@ -1,0 +1,7 @@
+//go:build !linux
+
+package kafka
+
+import "net"
+
+func quicken(c net.Conn) net.Conn { return c }
