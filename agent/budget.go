@@ -126,6 +126,17 @@ func (a *Account) Acquire(ctx context.Context, n int) error {
 	}
 }
 
+// TryAcquire is Acquire, or false where that would wait.
+func (a *Account) TryAcquire(n int) bool {
+	a.b.mu.Lock()
+	defer a.b.mu.Unlock()
+	if len(a.waiters) > 0 || !a.b.fits(a, n) {
+		return false
+	}
+	a.b.addLocked(a, n)
+	return true
+}
+
 // abandon takes back a request, or what was granted to it meanwhile.
 func (a *Account) abandon(w *budgetWaiter) {
 	a.b.mu.Lock()

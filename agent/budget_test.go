@@ -27,6 +27,15 @@ func TestOneTaskMayUseTheWholeBudget(t *testing.T) {
 	require.Equal(t, 1000, a.Used())
 }
 
+func TestWhoCannotWaitIsRefusedWhatIsNotFree(t *testing.T) {
+	a := NewBudget(1000).Open()
+	require.True(t, a.TryAcquire(600))
+	require.False(t, a.TryAcquire(401))
+	require.Equal(t, 600, a.Used())
+	a.Release(600)
+	require.True(t, a.TryAcquire(401))
+}
+
 func TestATaskThatCannotDeliverLeavesTheOthersTheirShare(t *testing.T) {
 	b := NewBudget(1000)
 	stuck, healthy := b.Open(), b.Open() // 250 each, 500 to lend

@@ -63,6 +63,12 @@ func (m meter) Acquire(ctx context.Context, n int) error {
 	return m.Account.Acquire(ctx, n)
 }
 
+// TryAcquire is Account.TryAcquire.
+func (m meter) TryAcquire(n int) bool {
+	m.reading(n)
+	return m.Account.TryAcquire(n)
+}
+
 // pipeline is the life of one version of one task:
 //
 //	collector ──Batch──▶ queue ──▶ sink

@@ -253,6 +253,7 @@ func (c *Collector) stop() {
 	c.mu.Unlock()
 	c.wg.Wait()
 	for _, s := range c.all() {
+		s.endTrickle()
 		s.unwatch()
 	}
 }

@@ -139,6 +139,17 @@ func (f *faultFS) Pread(fd int, b []byte, off int64) (int, error) {
 	return f.Kernel.Pread(fd, b, off)
 }
 
+func (f *faultFS) PreadNow(fd int, b []byte, off int64) (int, int64, error) {
+	err := f.next("pread now", f.pathOf(fd, "pread now"), fd)
+	switch {
+	case errors.Is(err, errShort):
+		b = b[:min(len(b), 1)]
+	case err != nil:
+		return 0, 0, err
+	}
+	return f.Kernel.PreadNow(fd, b, off)
+}
+
 func (f *faultFS) ReadDir(dir string) ([]os.DirEntry, error) {
 	if err := f.next("readdir", dir, -1); err != nil {
 		return nil, err

@@ -454,6 +454,16 @@ func (b *budget) Acquire(ctx context.Context, n int) error {
 	return ctx.Err()
 }
 
+func (b *budget) TryAcquire(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held > 0 && b.held+n > b.bound {
+		return false
+	}
+	b.take(n)
+	return true
+}
+
 func (b *budget) take(n int) {
 	b.held += n
 	b.peak = max(b.peak, b.held)

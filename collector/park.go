@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"logferry/collector/tail"
+	"logferry/collector/watch"
 )
 
 // park arms a watch on every file, looks once more, and ends the tailer. It
@@ -32,6 +33,7 @@ func (s *stream) park(failed error) bool {
 		return false
 	}
 	s.setTimerLocked(failed)
+	s.looked = time.Now()
 	s.running, s.interrupt, s.stopped = false, nil, nil
 	return true
 }
@@ -59,8 +61,16 @@ func (s *stream) watchFiles() {
 	if s.c.cfg.Poll || s.c.deps.Watcher == nil {
 		return
 	}
+	s.keepOnly(s.currentFile())
 	for _, f := range s.files() {
-		w, err := s.c.deps.Watcher.File(f.WatchPath(), s.wake)
+		kept, err := s.keepWatch(f)
+		if kept {
+			continue
+		}
+		var w *watch.Watch
+		if err == nil {
+			w, err = s.c.deps.Watcher.File(f.WatchPath(), s.touched)
+		}
 		if err != nil {
 			if !vanished(err) {
 				s.c.pollToo(err)

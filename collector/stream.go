@@ -40,6 +40,8 @@ type stream struct {
 	stopped   <-chan struct{}    // closed when the turn ends; for the tailer alone, while it runs
 
 	watches []*watch.Watch
+	trickle *trickle  // the kept watch of the current file; nil: none
+	looked  time.Time // when the tailer parked last
 	timer   *time.Timer
 	all     []*tail.File // every file below, for Files and Close
 	lastErr error
@@ -47,9 +49,10 @@ type stream struct {
 	toldAt  time.Time // and when
 	mtime   int64     // of the current file, when it was last looked at
 
-	triedOpen bool                     // guarded by mu
-	elsewhere atomic.Pointer[[]string] // see places
-	truncates atomic.Bool              // the path's file was truncated before: a fresh sibling may be its copy
+	triedOpen   bool                     // guarded by mu
+	touchedOnce bool                     // guarded by mu; a watch has told of a change
+	elsewhere   atomic.Pointer[[]string] // see places
+	truncates   atomic.Bool              // the path's file was truncated before: a fresh sibling may be its copy
 
 	opened  bool
 	queue   []*tail.File // to read, oldest first
@@ -410,6 +413,9 @@ func (s *stream) readFile(ctx context.Context, f *tail.File) (sent bool, err err
 		return false, ctx.Err()
 	}
 	if !f.Full() && rested < gatherWithin {
+		if s.trickle != nil { // of a tailer that runs nobody else makes or ends it
+			s.endTrickle()
+		}
 		pause(ctx, gatherPause)
 	}
 	return true, nil
@@ -489,6 +495,7 @@ func (s *stream) retire() bool {
 		return false
 	}
 	s.gone, s.running, s.interrupt = true, false, nil
+	s.endTrickleLocked()
 	if s.timer != nil {
 		s.timer.Stop()
 	}

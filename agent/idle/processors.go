@@ -18,6 +18,8 @@ const (
 	window    = time.Second
 	restAfter = 10 * window
 	busyBytes = 4 << 20 // read within a window: far less than one processor can ship, far more than a quiet host writes
+
+	trickleBytes = 256 << 10 // so little in a window leaves nothing that is worth a collection
 )
 
 // Processors has the runtime use one processor while little is read, and all
@@ -65,6 +67,9 @@ func (p *Processors) Read(n int) {
 	defer p.mu.Unlock()
 	now := time.Now()
 	if now.Sub(p.since) >= window {
+		if p.bytes < trickleBytes {
+			p.asked = 0
+		}
 		p.since, p.bytes = now, 0
 	}
 	if p.asked += n; p.asked >= busyBytes && p.tidy == nil && !p.ended {

@@ -113,7 +113,7 @@ func TestMemoryIsGivenBackSomeTimeAfterMuchWasReadAndNotMeanwhile(t *testing.T) 
 		time.Sleep(2 * restAfter)
 		synctest.Wait()
 		require.Equal(t, 1, l.given())
-		for range 1000 { // a little, for hours
+		for range 10_000 { // a little, for a day
 			p.Read(busyBytes / 4000)
 			time.Sleep(10 * window)
 		}

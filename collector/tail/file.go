@@ -100,6 +100,7 @@ type File struct {
 	guard   []byte // the bytes just before off, to notice a file that was rewritten
 	suspect bool   // look at the guard even if the size is the same
 	full    bool   // the last read filled its block: more is there without asking
+	waits   bool   // its file system has no reads that do not wait
 
 	wrapped  *frame.Containers // nil: the file's lines are not wrapped
 	form     *envelope.Form    // nil: see Deps.Envelope

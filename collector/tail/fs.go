@@ -25,6 +25,10 @@ type FS interface {
 	Size(fd int) (size int64, linked bool, err error)
 	// Pread reads at an offset; 0 bytes mean the end. It may read less than asked for.
 	Pread(fd int, b []byte, off int64) (int, error)
+	// PreadNow is Pread of what is in memory, and says what the size is afterwards.
+	// It never waits: unix.EAGAIN asks for a Pread, and unix.EOPNOTSUPP says
+	// that the file system has no such reads.
+	PreadNow(fd int, b []byte, off int64) (n int, size int64, err error)
 	// ReadDir lists a directory, in any order.
 	ReadDir(dir string) ([]fs.DirEntry, error)
 	// Close gives a descriptor back.

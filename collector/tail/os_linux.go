@@ -1,11 +1,13 @@
 package tail
 
 import (
+	"math/bits"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -90,4 +92,22 @@ func statx(fd int, path string, flags int) (Info, error) {
 		Size: int64(stx.Size), Mode: uint32(stx.Mode) & unix.S_IFMT, Modified: nanos(stx.Mtime),
 		Changed: nanos(stx.Ctime), Birth: born(&stx),
 	}, nil
+}
+
+// PreadNow implements FS. Its calls are not announced to the Go runtime, which
+// would wake its monitor thread: the kernel does not let them wait.
+func (Kernel) PreadNow(fd int, b []byte, off int64) (n int, size int64, err error) {
+	var stx unix.Statx_t
+	iov := unix.Iovec{Base: unsafe.SliceData(b)}
+	iov.SetLen(len(b))
+	low, high := uintptr(off), uintptr(uint64(off)>>(bits.UintSize/2)>>(bits.UintSize/2))
+	r, _, errno := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(fd), uintptr(unsafe.Pointer(&iov)), 1, low, high, unix.RWF_NOWAIT)
+	if errno == 0 {
+		_, _, errno = unix.RawSyscall6(unix.SYS_STATX, uintptr(fd), uintptr(unsafe.Pointer(unsafe.StringData("\x00"))),
+			unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_SIZE, uintptr(unsafe.Pointer(&stx)), 0)
+	}
+	if errno != 0 {
+		return 0, 0, errno
+	}
+	return int(r), int64(stx.Size), nil
 }

@@ -39,3 +39,6 @@ func infoOf(st *unix.Stat_t) Info {
 	id := checkpoint.FileID{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // systems have other types
 	return Info{ID: id, Size: st.Size, Mode: uint32(st.Mode) & unix.S_IFMT, Modified: st.Mtim.Nano()}
 }
+
+// PreadNow implements FS.
+func (Kernel) PreadNow(int, []byte, int64) (int, int64, error) { return 0, 0, unix.EOPNOTSUPP }

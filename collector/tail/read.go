@@ -107,14 +107,21 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 		f.drop(blk, want)
 		return nil, false, err
 	}
+	b = f.takeLines(lines, blk, n, guard, want)
+	return b, b == nil && f.full, nil
+}
+
+// takeLines makes a batch of the whole lines of n bytes, which stand in a block
+// behind the guard; nil when there are none.
+func (f *File) takeLines(lines frame.Lines, blk *block, n, guard, acquired int) *record.Batch {
 	recs, used, counts := f.cut(lines, blk.Records[:0], blk.data[guard:guard+n], f.off, &blk.space)
 	blk.Records = recs
 	f.count(counts)
 	f.shape(blk, lines.Unit)
 	if used == 0 {
 		f.scan = max(f.scan, f.off+int64(n))
-		f.drop(blk, want)
-		return nil, f.full, nil
+		f.drop(blk, acquired)
+		return nil
 	}
 	start := f.off
 	f.off += int64(used)
@@ -124,7 +131,7 @@ func (f *File) readBlock(ctx context.Context, want int) (b *record.Batch, again 
 	} else {
 		f.scan, f.full = f.off, true
 	}
-	return f.emit(blk, start, want), false, nil
+	return f.emit(blk, start, acquired)
 }
 
 // leastBlock is the smallest block that a bound of what is read at once makes.

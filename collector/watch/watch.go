@@ -6,7 +6,7 @@
 // watch that reports every write costs half a core at a few hundred thousand
 // writes a second. A file is watched only while nobody reads it, and only for
 // its first write: the watch is one-shot and armed again when the file is
-// quiet once more.
+// quiet once more. The watch of a file that is written to now and then is kept.
 package watch
 
 import "errors"

@@ -210,6 +210,80 @@ func TestTwoSubscribersOfOneFileAreBothTold(t *testing.T) {
 	require.Equal(t, []int32{1, 1, 0}, []int32{a.Load(), b.Load(), c.Load()})
 }
 
+func TestAKeptWatchTellsOfEveryWriteUntilSomethingElseHappens(t *testing.T) {
+	w := start(t)
+	p := filepath.Join(t.TempDir(), "f")
+	write(t, p, "x")
+	var writes, ends atomic.Int32
+	count := func(plain bool) {
+		if plain {
+			writes.Add(1)
+		} else {
+			ends.Add(1)
+		}
+	}
+	h, err := w.Keep(p, count)
+	require.NoError(t, err)
+	for i := range int32(5) {
+		write(t, p, "y")
+		settle(t, w)
+		require.Equal(t, i+1, writes.Load())
+	}
+	require.NoError(t, os.Truncate(p, 0))
+	settle(t, w)
+	require.Equal(t, int32(6), writes.Load())
+	require.Zero(t, ends.Load())
+	require.NoError(t, os.Rename(p, p+".1"))
+	write(t, p+".1", "z")
+	settle(t, w)
+	require.Equal(t, []int32{6, 1}, []int32{writes.Load(), ends.Load()})
+	h.Close()
+	require.Empty(t, w.files)
+}
+
+func TestAKeptWatchAndAOneShotOneOfTheSameFileAreIndependent(t *testing.T) {
+	w := start(t)
+	p := filepath.Join(t.TempDir(), "f")
+	write(t, p, "x")
+	var kept, once, lost atomic.Int32
+	keep := func(plain bool) {
+		if plain {
+			kept.Add(1)
+		} else {
+			lost.Add(1)
+		}
+	}
+	for _, keptFirst := range []bool{true, false} {
+		kept.Store(0)
+		once.Store(0)
+		var h *Watch
+		var err error
+		if keptFirst {
+			h, err = w.Keep(p, keep)
+			require.NoError(t, err)
+		}
+		_, err = w.File(p, func() { once.Add(1) })
+		require.NoError(t, err)
+		if !keptFirst {
+			h, err = w.Keep(p, keep)
+			require.NoError(t, err)
+		}
+		for i := range int32(3) {
+			write(t, p, "y")
+			settle(t, w)
+			require.Equal(t, []int32{i + 1, 1, 0}, []int32{kept.Load(), once.Load(), lost.Load()})
+		}
+		_, err = w.File(p, func() { once.Add(1) })
+		require.NoError(t, err)
+		h.Close() // the other stays, and fires once
+		write(t, p, "y")
+		write(t, p, "y")
+		settle(t, w)
+		require.Equal(t, []int32{3, 2, 0}, []int32{kept.Load(), once.Load(), lost.Load()})
+		require.Empty(t, w.files)
+	}
+}
+
 func TestTwoSubscribersOfOneDirectoryAreBothTold(t *testing.T) {
 	w := start(t)
 	dir := t.TempDir()

@@ -22,6 +22,9 @@ func (*Watcher) Dir(string, func(Event)) (*Watch, error) { return nil, ErrUnsupp
 // File fails.
 func (*Watcher) File(string, func()) (*Watch, error) { return nil, ErrUnsupported }
 
+// Keep fails.
+func (*Watcher) Keep(string, func(bool)) (*Watch, error) { return nil, ErrUnsupported }
+
 // Close does nothing.
 func (*Watch) Close() {}
 
