@@ -41,6 +41,35 @@ var crashScenarios = []scenario{
 		}
 		<-written.done
 	}},
+	{"trickle-killed-and-rotated", true, func(w *world) {
+		l := w.log("app.log")
+		l.Write(20)
+		w.start()
+		for i := range 4 {
+			trickle(l, 80)
+			if i%2 == 0 {
+				w.rename(l)
+			}
+			trickle(l, 20)
+			w.kill()
+			trickle(l, 5)
+			w.start()
+		}
+		trickle(l, 50)
+		w.heal()
+	}},
+	{"trickle-while-the-broker-is-killed", false, func(w *world) {
+		w.broker()
+		l := w.log("app.log")
+		l.Write(20)
+		w.start()
+		trickle(l, 80)
+		w.kafka.Kill(w.T, 0)
+		trickle(l, 200)
+		w.kafka.Restart(w.T, 0)
+		w.heal()
+		trickle(l, 50)
+	}},
 	{"container-log-killed-and-rotated", true, func(w *world) { containerLog(w, w.kill) }},
 	{"container-log-stopped-and-rotated", false, func(w *world) { containerLog(w, w.stop) }},
 }

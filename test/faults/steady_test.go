@@ -10,7 +10,19 @@ import (
 const (
 	everyWrite    = 5 * time.Millisecond
 	linesPerWrite = 100 // 20,000 lines/s
+
+	everyTrickle = 15 * time.Millisecond // so seldom that lines are read without a tailer
 )
+
+// trickle writes n lines, now and then one.
+func trickle(l *agenttest.LogWriter, n int) {
+	tick := time.NewTicker(everyTrickle)
+	defer tick.Stop()
+	for range n {
+		<-tick.C
+		l.Write(1)
+	}
+}
 
 // steady writes a log in the background, at a rate, whatever the agent does.
 type steady struct {
