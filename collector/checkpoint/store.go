@@ -4,10 +4,14 @@
 package checkpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +36,10 @@ const (
 	flushPause = 100 * time.Millisecond
 )
 
+// marksAtOnce bounds what a transaction writes, and with it what the database
+// keeps in memory: the first look at thousands of files marks each of them.
+const marksAtOnce = 2048
+
 var (
 	bucketFiles = []byte("files") // task → FileID → State
 	bucketSeen  = []byte("seen")  // task → glob → time of the first look
@@ -44,7 +52,7 @@ type Source interface {
 }
 
 // Store keeps the committed offsets of all tasks in one bbolt database. Marks
-// are gathered in memory and written in one transaction at each flush. A
+// are gathered in memory and written at each flush. A
 // flush that fails keeps its marks for the next one: a full disk delays
 // checkpoints, it never loses one.
 //
@@ -73,6 +81,10 @@ type Store struct {
 type fileKey struct {
 	task string
 	id   FileID
+}
+
+func (k fileKey) compare(with fileKey) int {
+	return cmp.Or(strings.Compare(k.task, with.task), cmp.Compare(k.id.Dev, with.id.Dev), cmp.Compare(k.id.Ino, with.id.Ino))
 }
 
 var errDamaged = errors.New("damaged database")
@@ -167,7 +179,7 @@ func (s *Store) Sync() error {
 	s.dirty, s.flushing = make(map[fileKey]Source), marks
 	s.mu.Unlock()
 
-	err := s.db.Update(func(tx *bolt.Tx) error { return writeMarks(tx, marks) })
+	err := s.write(marks)
 	s.mu.Lock()
 	s.flushing = nil
 	if err != nil {
@@ -186,28 +198,56 @@ func (s *Store) Sync() error {
 	return nil
 }
 
-func writeMarks(tx *bolt.Tx, marks map[fileKey]Source) error {
-	files := tx.Bucket(bucketFiles)
-	for k, src := range marks {
-		b, err := files.CreateBucketIfNotExists([]byte(k.task))
-		if err != nil {
+// write puts marks into the database, in the order of their keys: the database
+// keeps what a transaction changes in sorted arrays until it ends. New states
+// come before the removal of old ones, so that a crash between two
+// transactions leaves no file without the one that its place was taken from.
+func (s *Store) write(marks map[fileKey]Source) error {
+	keys := slices.SortedFunc(maps.Keys(marks), func(a, b fileKey) int {
+		switch put := marks[a] != nil; {
+		case put != (marks[b] != nil) && put:
+			return -1
+		case put != (marks[b] != nil):
+			return 1
+		}
+		return a.compare(b)
+	})
+	for part := range slices.Chunk(keys, marksAtOnce) {
+		if err := s.db.Update(func(tx *bolt.Tx) error { return writePart(tx, part, marks) }); err != nil {
 			return err
 		}
-		if src == nil {
-			if err := b.Delete(k.id.key()); err != nil {
+		if len(part) == marksAtOnce {
+			s.unmap()
+		}
+	}
+	return nil
+}
+
+func writePart(tx *bolt.Tx, keys []fileKey, marks map[fileKey]Source) error {
+	var (
+		task string
+		b    *bolt.Bucket
+	)
+	for _, k := range keys {
+		if b == nil || k.task != task {
+			var err error
+			if b, err = tx.Bucket(bucketFiles).CreateBucketIfNotExists([]byte(k.task)); err != nil {
 				return err
 			}
-			continue
+			task = k.task
 		}
-		v, err := encodeState(src.Checkpoint())
-		if err != nil {
-			return err
-		}
-		if err := b.Put(k.id.key(), v); err != nil {
+		if err := writeMark(b, k.id, marks[k]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func writeMark(b *bolt.Bucket, id FileID, src Source) error {
+	if src == nil {
+		return b.Delete(id.key())
+	}
+	return putState(b, id, src.Checkpoint())
 }
 
 // Load returns what is stored of a task's files, marks not yet flushed

@@ -456,3 +456,43 @@ func TestAnExistingDatabaseIsOpenedOnlyWhileNoAgentHasIt(t *testing.T) {
 	_, err = OpenExisting(dir, true, slog.New(slog.DiscardHandler))
 	require.ErrorIs(t, err, errDamaged)
 }
+
+// probe is a state that looks into the database when it is written.
+type probe struct{ look func() }
+
+func (p probe) Checkpoint() State {
+	p.look()
+	return sample(1)
+}
+
+func TestManyMarksAreWrittenInPartsAndOldPlacesGoLast(t *testing.T) {
+	s, _ := open(t, t.TempDir())
+	old := FileID{Ino: 1}
+	s.Mark("web", old, fixed(sample(10)))
+	require.NoError(t, s.Sync())
+
+	stored := func() (n int, has bool) {
+		require.NoError(t, s.db.View(func(tx *bolt.Tx) error {
+			b := tx.Bucket(bucketFiles).Bucket([]byte("web"))
+			n, has = b.Stats().KeyN, b.Get(old.key()) != nil
+			return nil
+		}))
+		return n, has
+	}
+	s.Delete("web", old)
+	for i := range marksAtOnce {
+		s.Mark("web", FileID{Ino: uint64(i + 2)}, fixed(sample(10)))
+	}
+	looked := false
+	s.Mark("web", FileID{Dev: 1}, probe{func() {
+		looked = true
+		n, has := stored()
+		require.Equal(t, marksAtOnce+1, n, "the first part was not written before the second")
+		require.True(t, has, "a place was removed before all new ones were written")
+	}})
+	require.NoError(t, s.Sync())
+	require.True(t, looked)
+	n, has := stored()
+	require.Equal(t, marksAtOnce+1, n)
+	require.False(t, has)
+}
