@@ -21,7 +21,7 @@ var ErrMidLine = errors.New("the offset is in the middle of a line")
 // where a line starts; the ErrMidLine names where the lines around it do. A
 // file with a byte order mark of UTF-16 is taken for one.
 func StateAt(task, path string, offset int64, anywhere bool, log *slog.Logger) (checkpoint.FileID, checkpoint.State, error) {
-	f, err := Open(path, &Deps{Log: log})
+	f, err := Open(path, &Deps{Log: log, Pool: NewPool()})
 	if err != nil {
 		return checkpoint.FileID{}, checkpoint.State{}, err
 	}

@@ -31,6 +31,11 @@ const (
 // recordBytes is what one Record costs beside its value.
 const recordBytes = 40
 
+// batchBytes is what a batch costs beside its block and its records: 500 bytes
+// of notes about it here and in the sink, and the garbage that making it leaves. Where
+// thousands of files have a line each, it is most of what they cost.
+const batchBytes = 2 << 10
+
 // Pool hands out blocks in size classes of powers of two. It may be used from
 // several goroutines; one pool serves all files of an agent.
 type Pool struct {

@@ -328,7 +328,7 @@ func (f *File) dress(blk *block, read time.Time) {
 
 // extraOf is what a block takes beside its bytes.
 func (f *File) extraOf(blk *block) int {
-	return len(blk.Records)*(recordBytes+f.deps.RecordOverhead) + blk.space.Held()
+	return batchBytes + len(blk.Records)*(recordBytes+f.deps.RecordOverhead) + blk.space.Held()
 }
 
 func (f *File) drop(blk *block, acquired int) {

@@ -109,7 +109,9 @@ func (f *File) refreshSumsLocked() error {
 		return nil
 	}
 	end, ok, _ := f.sumRange(off-min(off, tailBytes), int(min(off, tailBytes)))
-	head := make([]byte, want)
+	scratch := f.deps.Pool.get(want)
+	defer f.deps.Pool.put(scratch)
+	head := scratch.data[:want]
 	if n, err := f.preadFull(head, 0); err != nil || n < want || !f.head.Of(head) {
 		return err
 	}
@@ -139,7 +141,9 @@ func (f *File) noteHead(data []byte, at int64) error {
 // sumRange hashes n bytes at an offset; not ok when they are not all there, or
 // cannot be read.
 func (f *File) sumRange(off int64, n int) (sum checkpoint.Sum, ok bool, err error) {
-	buf := make([]byte, n)
+	scratch := f.deps.Pool.get(n)
+	defer f.deps.Pool.put(scratch)
+	buf := scratch.data[:n]
 	m, err := f.preadFull(buf, off)
 	if err != nil || m < n {
 		return checkpoint.Sum{}, false, err

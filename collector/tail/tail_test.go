@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -600,4 +602,36 @@ func grown(t *testing.T, f *File) bool {
 	grown, err := f.Grown()
 	require.NoError(t, err)
 	return grown
+}
+
+func TestSmallBatchesCountForWhatTheyReallyTake(t *testing.T) {
+	const files = 400
+	d := newDesk(t, plain)
+	dir := t.TempDir()
+	all := make([]*File, files)
+	for i := range all {
+		p := filepath.Join(dir, strconv.Itoa(i))
+		write(t, p, "a line\n")
+		all[i] = d.open(t, p)
+	}
+	alive := func() uint64 {
+		runtime.GC()
+		runtime.GC() // what a pool keeps survives one
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	batches := make([]*record.Batch, files)
+	before := alive()
+	for i, f := range all {
+		var err error
+		batches[i], err = f.Read(t.Context())
+		require.NoError(t, err)
+		require.NotNil(t, batches[i])
+	}
+	require.LessOrEqual(t, alive()-before, uint64(d.budget.held))
+	for _, b := range batches {
+		b.Done()
+	}
+	require.Zero(t, d.budget.held)
 }
