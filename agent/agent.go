@@ -216,7 +216,7 @@ func (a *Agent) Reload() {
 // delivers what it has read, for at most shutdown_timeout; the last offsets
 // are stored before Run returns. HTTP answers until the end.
 func (a *Agent) Run(ctx context.Context) error {
-	tuneMemory(a.cfg.Memory)
+	defer tuneMemory(a.cfg.Memory)()
 	a.log.Info("agent started", "id", a.cfg.ID, "http", a.Addr().String(), "state_dir", a.cfg.StateDir, "pid", os.Getpid())
 	base, stopBase := context.WithCancel(context.WithoutCancel(ctx))
 	working, stopWork := context.WithCancel(ctx)

@@ -2,8 +2,11 @@ package agent
 
 import (
 	"math"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -26,9 +29,53 @@ func TestTheCollectorIsTunedByTheMemoryLimit(t *testing.T) {
 			t.Setenv("GOGC", c.gogc)
 			debug.SetGCPercent(100)
 			debug.SetMemoryLimit(math.MaxInt64)
-			tuneMemory(c.config)
+			defer tuneMemory(c.config)()
 			require.Equal(t, c.percent, percent())
 			require.Equal(t, c.limit, debug.SetMemoryLimit(-1))
 		})
 	}
+}
+
+func TestGarbageIsBoundedByBytesWhenMuchIsAlive(t *testing.T) {
+	for live, want := range map[uint64]int{
+		0:         gcPercent,
+		1 << 20:   gcPercent,
+		12 << 20:  gcPercent,
+		24 << 20:  25,
+		200 << 20: gcPercentLeast,
+	} {
+		require.Equal(t, want, garbagePercent(live), "%d MiB", live>>20)
+	}
+}
+
+func TestTheBoundFollowsWhatIsAlive(t *testing.T) {
+	old := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(old)
+	t.Setenv("GOGC", "")
+	end := tuneMemory(MemoryConfig{})
+	percent := func() uint64 {
+		s := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(s)
+		return s[0].Value.Uint64()
+	}
+	require.EqualValues(t, gcPercent, percent())
+
+	large := make([]byte, 200<<20)
+	collected := func(want int) func() bool {
+		return func() bool {
+			runtime.GC()
+			return percent() == uint64(want)
+		}
+	}
+	require.Eventually(t, collected(gcPercentLeast), 10*time.Second, 10*time.Millisecond)
+	runtime.KeepAlive(large)
+	require.Eventually(t, collected(gcPercent), 10*time.Second, 10*time.Millisecond)
+
+	end()
+	require.Eventually(t, func() bool { // the last mark is found, and no other is made
+		debug.SetGCPercent(77)
+		runtime.GC()
+		runtime.GC()
+		return percent() == 77
+	}, 10*time.Second, 10*time.Millisecond)
 }
