@@ -36,7 +36,7 @@ func tuneMemory(m MemoryConfig) (end func()) {
 		debug.SetGCPercent(gcPercentLimited)
 	default:
 		g := &garbage{}
-		g.bound(0)
+		g.bound()
 		return func() { g.ended.Store(true) }
 	}
 	return func() {}
@@ -49,10 +49,10 @@ type garbage struct {
 	ended   atomic.Bool
 }
 
-// bound is called once after each collection: the mark that it leaves is
-// garbage, and the next collection finds it. It has to be larger than what the
+// bound is called after a collection: the mark that it leaves is garbage, which
+// the next collection finds, or the one after it. It has to be larger than what the
 // runtime packs together with other small objects.
-func (g *garbage) bound(int) {
+func (g *garbage) bound() {
 	if g.ended.Load() {
 		return
 	}
@@ -62,7 +62,7 @@ func (g *garbage) bound(int) {
 		g.percent = p
 		debug.SetGCPercent(p)
 	}
-	runtime.AddCleanup(new([64]byte), g.bound, 0)
+	runtime.AddCleanup(new([64]byte), (*garbage).bound, g)
 }
 
 // garbagePercent is the collector's percentage for a live heap of so many

@@ -29,6 +29,8 @@ func TestTheCollectorIsTunedByTheMemoryLimit(t *testing.T) {
 			t.Setenv("GOGC", c.gogc)
 			debug.SetGCPercent(100)
 			debug.SetMemoryLimit(math.MaxInt64)
+			runtime.GC() // what is alive is little again
+			runtime.GC()
 			defer tuneMemory(c.config)()
 			require.Equal(t, c.percent, percent())
 			require.Equal(t, c.limit, debug.SetMemoryLimit(-1))
@@ -52,6 +54,8 @@ func TestTheBoundFollowsWhatIsAlive(t *testing.T) {
 	old := debug.SetGCPercent(100)
 	defer debug.SetGCPercent(old)
 	t.Setenv("GOGC", "")
+	runtime.GC() // what is alive is little again
+	runtime.GC()
 	end := tuneMemory(MemoryConfig{})
 	percent := func() uint64 {
 		s := []metrics.Sample{{Name: "/gc/gogc:percent"}}

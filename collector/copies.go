@@ -67,6 +67,7 @@ func (s *stream) copiesOf(was checkpoint.State, f *tail.File, resume func(*tail.
 		s.adopt(c.File)
 		files = append(files, c.File)
 	}
+	s.c.deps.Store.Fence() // f starts anew: never on disk without the places of its copies
 	return files, nil
 }
 

@@ -109,6 +109,9 @@ func openWith(path string, opts *bolt.Options) (db *bolt.DB, err error) {
 	}
 	complete := false
 	if err := db.View(func(tx *bolt.Tx) error {
+		if info, err := os.Stat(path); err == nil && info.Size() < tx.Size() {
+			return fmt.Errorf("%d bytes of %d", info.Size(), tx.Size())
+		}
 		complete = tx.Bucket(bucketFiles) != nil && tx.Bucket(bucketSeen) != nil
 		return readAll(tx)
 	}); err != nil {

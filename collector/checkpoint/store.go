@@ -36,9 +36,9 @@ const (
 	flushPause = 100 * time.Millisecond
 )
 
-// marksAtOnce bounds what a transaction writes, and with it what the database
-// keeps in memory: the first look at thousands of files marks each of them.
-const marksAtOnce = 2048
+// manyMarks is from how many marks on a flush leaves so much of the database
+// mapped that it is worth a system call to give it back.
+const manyMarks = 1024
 
 var (
 	bucketFiles = []byte("files") // task → FileID → State
@@ -52,7 +52,8 @@ type Source interface {
 }
 
 // Store keeps the committed offsets of all tasks in one bbolt database. Marks
-// are gathered in memory and written at each flush. A
+// are gathered in memory and written in one transaction at each flush, so that
+// no mark is ever on disk without those that were made before it; see Fence. A
 // flush that fails keeps its marks for the next one: a full disk delays
 // checkpoints, it never loses one.
 //
@@ -65,7 +66,8 @@ type Store struct {
 	log      *slog.Logger
 	metrics  *Metrics
 
-	flush sync.Mutex // one flush at a time
+	flush  sync.Mutex // one flush at a time
+	asking sync.Mutex // held by a flush from taking its marks until all have been asked for their states
 
 	mu       sync.Mutex
 	dirty    map[fileKey]Source // nil Source: delete
@@ -143,6 +145,14 @@ func (s *Store) Mark(task string, id FileID, src Source) {
 	s.mu.Unlock()
 }
 
+// Fence returns when no flush is about to ask for the state of a mark that it
+// took before. A state that changes behind it is on disk no earlier than all
+// that was marked before it.
+func (s *Store) Fence() {
+	s.asking.Lock()
+	s.asking.Unlock() //nolint:staticcheck // to have had it is all
+}
+
 // Delivered counts n bytes that were acknowledged; many of them make the next
 // flush come early.
 func (s *Store) Delivered(n int) {
@@ -168,6 +178,9 @@ func (s *Store) Delete(task string, id FileID) { s.Mark(task, id, nil) }
 func (s *Store) Sync() error {
 	s.flush.Lock()
 	defer s.flush.Unlock()
+	s.asking.Lock()
+	asked := sync.OnceFunc(s.asking.Unlock)
+	defer asked()
 	s.mu.Lock()
 	marks := s.dirty
 	s.delivered.Store(0)
@@ -179,7 +192,13 @@ func (s *Store) Sync() error {
 	s.dirty, s.flushing = make(map[fileKey]Source), marks
 	s.mu.Unlock()
 
-	err := s.write(marks)
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		defer asked()
+		return writeMarks(tx, marks)
+	})
+	if len(marks) > manyMarks {
+		s.releasePages()
+	}
 	s.mu.Lock()
 	s.flushing = nil
 	if err != nil {
@@ -198,37 +217,14 @@ func (s *Store) Sync() error {
 	return nil
 }
 
-// write puts marks into the database, in the order of their keys: the database
-// keeps what a transaction changes in sorted arrays until it ends. New states
-// come before the removal of old ones, so that a crash between two
-// transactions leaves no file without the one that its place was taken from.
-func (s *Store) write(marks map[fileKey]Source) error {
-	keys := slices.SortedFunc(maps.Keys(marks), func(a, b fileKey) int {
-		switch put := marks[a] != nil; {
-		case put != (marks[b] != nil) && put:
-			return -1
-		case put != (marks[b] != nil):
-			return 1
-		}
-		return a.compare(b)
-	})
-	for part := range slices.Chunk(keys, marksAtOnce) {
-		if err := s.db.Update(func(tx *bolt.Tx) error { return writePart(tx, part, marks) }); err != nil {
-			return err
-		}
-		if len(part) == marksAtOnce {
-			s.unmap()
-		}
-	}
-	return nil
-}
-
-func writePart(tx *bolt.Tx, keys []fileKey, marks map[fileKey]Source) error {
+// writeMarks puts marks into the database in the order of their keys: the
+// database keeps what a transaction changes in sorted arrays until it ends.
+func writeMarks(tx *bolt.Tx, marks map[fileKey]Source) error {
 	var (
 		task string
 		b    *bolt.Bucket
 	)
-	for _, k := range keys {
+	for _, k := range slices.SortedFunc(maps.Keys(marks), fileKey.compare) {
 		if b == nil || k.task != task {
 			var err error
 			if b, err = tx.Bucket(bucketFiles).CreateBucketIfNotExists([]byte(k.task)); err != nil {

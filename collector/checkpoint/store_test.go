@@ -465,34 +465,72 @@ func (p probe) Checkpoint() State {
 	return sample(1)
 }
 
-func TestManyMarksAreWrittenInPartsAndOldPlacesGoLast(t *testing.T) {
+func TestAFlushIsOneTransaction(t *testing.T) {
 	s, _ := open(t, t.TempDir())
 	old := FileID{Ino: 1}
 	s.Mark("web", old, fixed(sample(10)))
 	require.NoError(t, s.Sync())
 
-	stored := func() (n int, has bool) {
+	stored := func() (n int) {
 		require.NoError(t, s.db.View(func(tx *bolt.Tx) error {
-			b := tx.Bucket(bucketFiles).Bucket([]byte("web"))
-			n, has = b.Stats().KeyN, b.Get(old.key()) != nil
+			n = tx.Bucket(bucketFiles).Bucket([]byte("web")).Stats().KeyN
 			return nil
 		}))
-		return n, has
+		return n
 	}
 	s.Delete("web", old)
-	for i := range marksAtOnce {
+	for i := range 3 * manyMarks {
 		s.Mark("web", FileID{Ino: uint64(i + 2)}, fixed(sample(10)))
 	}
 	looked := false
-	s.Mark("web", FileID{Dev: 1}, probe{func() {
+	s.Mark("web", FileID{Dev: 1}, probe{func() { // the last one in the order of keys
 		looked = true
-		n, has := stored()
-		require.Equal(t, marksAtOnce+1, n, "the first part was not written before the second")
-		require.True(t, has, "a place was removed before all new ones were written")
+		require.Equal(t, 1, stored())
 	}})
 	require.NoError(t, s.Sync())
 	require.True(t, looked)
-	n, has := stored()
-	require.Equal(t, marksAtOnce+1, n)
-	require.False(t, has)
+	require.Equal(t, 3*manyMarks+1, stored())
+	_, ok := s.Get("web", old)
+	require.False(t, ok)
+}
+
+func TestAFenceWaitsForAFlushThatAsksForStates(t *testing.T) {
+	s, _ := open(t, t.TempDir())
+	behind := make(chan struct{})
+	s.Mark("web", FileID{Ino: 1}, probe{func() {
+		go func() {
+			s.Put("web", FileID{Ino: 2}, sample(20))
+			s.Fence()
+			close(behind)
+		}()
+		select {
+		case <-behind:
+			t.Error("what changes behind the fence would be in this flush, and the mark before it in the next one")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}})
+	require.NoError(t, s.Sync())
+	<-behind
+
+	require.NoError(t, s.db.Close())
+	require.Error(t, s.Sync(), "a flush that never begins its transaction")
+	s.Fence()
+}
+
+func TestADatabaseThatIsShorterThanItSaysIsDamaged(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := open(t, dir)
+	for i := range 200 {
+		s.Put("web", FileID{Ino: uint64(i)}, sample(10))
+	}
+	require.NoError(t, s.Sync())
+	var size int64
+	require.NoError(t, s.db.View(func(tx *bolt.Tx) error {
+		size = tx.Size()
+		return nil
+	}))
+	require.NoError(t, s.Close())
+	require.NoError(t, os.Truncate(s.path, size-1))
+	_, err := openChecked(s.path)
+	require.ErrorIs(t, err, errDamaged)
 }

@@ -2,4 +2,4 @@
 
 package checkpoint
 
-func (s *Store) unmap() {}
+func (s *Store) releasePages() {}
