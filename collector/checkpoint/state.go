@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -104,21 +103,16 @@ const (
 	packedVersion = 2
 )
 
-// usualState is how many bytes a value takes beside its path, if it has
-// nothing unusual.
-const usualState = 208
-
 func encodeState(s State) ([]byte, error) {
-	b := bytes.NewBuffer(make([]byte, 0, usualState+len(s.Path)))
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode checkpoint of %s: %w", s.Path, err)
+	}
 	version := byte(stateVersion)
 	if s.Packed != "" {
 		version = packedVersion
 	}
-	b.WriteByte(version)
-	if err := json.NewEncoder(b).Encode(s); err != nil {
-		return nil, fmt.Errorf("encode checkpoint of %s: %w", s.Path, err)
-	}
-	return b.Bytes()[:b.Len()-1], nil // without the encoder's newline
+	return append([]byte{version}, b...), nil
 }
 
 // decodeState reads a stored value: one version byte, then JSON.
