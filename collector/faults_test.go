@@ -380,11 +380,7 @@ func TestAGenerationWhoseSizeCannotBeToldKeepsItsPlace(t *testing.T) {
 	w := newWorld(t, false)
 	ffs := newFaultFS(nil)
 	w.fs = ffs
-	w.write("a.log", "1\n")
-	a := w.start(quick)
-	a.want("a.log", "1")
-	a.settled()
-	a.stop()
+	w.hasRead(quick)
 	for i, line := range []string{"2\n", "3\n", "4\n"} {
 		tickOver(t, w)
 		w.shift("a.log", i)
@@ -392,7 +388,7 @@ func TestAGenerationWhoseSizeCannotBeToldKeepsItsPlace(t *testing.T) {
 		w.write("a.log", line)
 	}
 	ffs.set(failing("size", w.path("a.log.1"), unix.EIO))
-	a = w.start(quick)
+	a := w.start(quick)
 	a.until("it was tried several times", func() bool { return testutil.ToFloat64(a.c.metrics.errors) > 3 })
 	ffs.heal()
 	a.want("a.log", "2", "3", "4")
@@ -404,11 +400,7 @@ func TestATailerThatEndsLeavesTheNextOneItsPlaceToUnpack(t *testing.T) {
 	w := newWorld(t, false)
 	ffs := newFaultFS(nil)
 	w.fs = ffs
-	w.write("a.log", "1\n")
-	a := w.start(quick)
-	a.want("a.log", "1")
-	a.settled()
-	a.stop()
+	w.hasRead(quick)
 	tickOver(t, w)
 	var noise strings.Builder // cannot be made smaller, so that it takes many reads
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -426,7 +418,7 @@ func TestATailerThatEndsLeavesTheNextOneItsPlaceToUnpack(t *testing.T) {
 		}
 		return nil
 	})
-	a = w.start(quick)
+	a := w.start(quick)
 	ctx, cancel := context.WithCancel(t.Context())
 	var waking sync.WaitGroup
 	waking.Go(func() {

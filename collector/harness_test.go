@@ -286,6 +286,16 @@ func gated(g chan struct{}) option         { return func(s *startup) { s.gate = 
 func with(fn func(*Config)) option         { return func(s *startup) { s.cfg = fn } }
 func tweaked(fn func(c *Collector)) option { return func(s *startup) { s.c = fn } }
 
+// hasRead writes the first line of a.log and has it read, by an agent that ends.
+func (w *world) hasRead(opts ...option) {
+	w.t.Helper()
+	w.write("a.log", "1\n")
+	a := w.start(opts...)
+	a.want("a.log", "1")
+	a.settled()
+	a.stop()
+}
+
 func (w *world) start(opts ...option) *agent {
 	w.t.Helper()
 	up := startup{cfg: func(*Config) {}, c: func(*Collector) {}}
