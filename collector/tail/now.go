@@ -13,17 +13,10 @@ import (
 // nowBytes is how much ReadNow reads at most, the guard included.
 const nowBytes = 4 << 10
 
-// readyBudget is a Budget that can be asked without waiting.
-type readyBudget interface {
-	// TryAcquire is Acquire, or false where that would wait.
-	TryAcquire(n int) bool
-}
-
 // Plain reports whether ReadNow may be of use: the file is open, was read for a
 // while, and consists of lines that are records each.
 func (f *File) Plain() bool {
-	_, ready := f.deps.Budget.(readyBudget)
-	return ready && !f.waits && f.packed == nil && f.wrapped == nil && f.once == nil && f.deps.Groups == nil && f.form == nil &&
+	return !f.waits && f.packed == nil && f.wrapped == nil && f.once == nil && f.deps.Groups == nil && f.form == nil &&
 		f.deps.MostRecords == 0 && f.deps.MostBytes == 0 && f.deps.Frame.Unit != frame.ByMark &&
 		f.off >= headBytes && len(f.guard) == guardBytes && f.Head().Len == headBytes && f.IsOpen()
 }
@@ -37,7 +30,7 @@ func (f *File) ReadNow() (b *record.Batch, done bool) {
 	if !f.Plain() || f.stale || f.given || f.full || f.grouping || f.rest != nil {
 		return nil, false
 	}
-	if !f.deps.Budget.(readyBudget).TryAcquire(nowBytes) { //nolint:forcetypeassert // Plain has looked
+	if !f.deps.Budget.TryAcquire(nowBytes) {
 		return nil, false
 	}
 	blk := f.deps.Pool.get(nowBytes)

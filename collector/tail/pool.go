@@ -16,6 +16,8 @@ type Budget interface {
 	// Acquire waits until n bytes are free, or ctx ends. More than the whole
 	// budget is granted when nothing else is held.
 	Acquire(ctx context.Context, n int) error
+	// TryAcquire is Acquire, or false where that would wait.
+	TryAcquire(n int) bool
 	// Charge takes n bytes at once, if need be beyond the bound: the part of
 	// a batch's cost that is known only after it was read.
 	Charge(n int)

@@ -34,6 +34,7 @@ type counting struct {
 }
 
 func (c *counting) Acquire(ctx context.Context, n int) error { c.Charge(n); return ctx.Err() }
+func (c *counting) TryAcquire(n int) bool                    { c.Charge(n); return true }
 func (c *counting) Release(n int)                            { c.Charge(-n) }
 func (c *counting) Charge(n int) {
 	c.mu.Lock()

@@ -186,7 +186,8 @@ func (h *Watch) Close() {
 	if i < 0 {
 		return
 	}
-	if of.all = slices.Delete(of.all, i, i+1); len(of.all) > 0 {
+	if len(of.all) > 1 {
+		of.all = slices.Concat(of.all[:i], of.all[i+1:]) // who is told of an event just now has the list as it was
 		w.files[h.wd] = of
 		return
 	}
@@ -286,10 +287,14 @@ func (w *Watcher) firedLocked(wd int32, plain, gone bool) (told []*Watch, ok boo
 	if !ok {
 		return nil, false
 	}
+	once := func(h *Watch) bool { return h.kept == nil }
+	if plain && of.keeps && !slices.ContainsFunc(of.all, once) {
+		return of.all, true // as for each line of a file that gets one now and then
+	}
 	var stay []*Watch
 	if plain && of.keeps {
 		for _, h := range of.all {
-			if h.kept != nil {
+			if !once(h) {
 				stay = append(stay, h)
 			}
 		}
