@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 )
 
 // errAborted is what every connection attempt returns after abort.
@@ -83,10 +84,40 @@ func (d *dialer) abort() {
 	d.conns = nil
 }
 
+// conn is one connection. Only one goroutine at a time reads, and only one writes:
+// sarama sees to that.
 type conn struct {
 	net.Conn
 	raw net.Conn // below TLS
 	d   *dialer
+
+	readBy, writeBy time.Time // deadlines
+}
+
+// SetReadDeadline implements net.Conn. sarama sets a deadline for each part of
+// an answer, each a little later than the one before, which then serves as well.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if c.serves(c.readBy, t) {
+		return nil
+	}
+	c.readBy = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline implements net.Conn, as SetReadDeadline.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	if c.serves(c.writeBy, t) {
+		return nil
+	}
+	c.writeBy = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// serves says whether a deadline that is set is as good as t: not later, and not
+// much sooner.
+func (c *conn) serves(set, t time.Time) bool {
+	sooner := t.Sub(set)
+	return sooner >= 0 && sooner < c.d.cfg.RequestTimeout/64
 }
 
 func (c *conn) Close() error {
