@@ -138,7 +138,7 @@ type Partitioner string
 
 const (
 	PartitionFile          Partitioner = "file"           // all lines of a path to one partition (default)
-	PartitionSticky        Partitioner = "sticky"         // the partitions in turn, batch by batch
+	PartitionSticky        Partitioner = "sticky"         // the partitions in turn, 16 KiB or more each
 	PartitionRoundRobin    Partitioner = "round_robin"    // the partitions in turn, record by record
 	PartitionRandom        Partitioner = "random"         // any, record by record
 	PartitionHash          Partitioner = "hash"           // sarama's FNV-1a of the key

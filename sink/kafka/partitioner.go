@@ -11,7 +11,7 @@ import (
 // Partitioners names the rules that Route.Partitioner may ask for.
 var Partitioners = []string{
 	"file",           // all lines of a path to one partition (default)
-	"sticky",         // the partitions in turn, batch by batch
+	"sticky",         // the partitions in turn, each for a run of whole batches
 	"round_robin",    // the partitions in turn, record by record
 	"random",         // any, record by record
 	"hash",           // sarama's FNV-1a of the key; this one and the next three as sticky without a key
@@ -29,6 +29,11 @@ var keyHashes = map[string]func(key []byte, n int32) int32{
 	"murmur2":        func(key []byte, n int32) int32 { return int32(Murmur2(key)&0x7fffffff) % n },
 }
 
+// stickyRun is how many bytes go to one partition until it is the next one's
+// turn, as in the Java client since KIP-794: lines that come one by one then make
+// fewer and larger record batches.
+const stickyRun = 16 << 10
+
 // picker chooses partitions for the records of one task. It belongs to one
 // goroutine.
 type picker struct {
@@ -36,6 +41,8 @@ type picker struct {
 	manual int32
 	hash   func(key []byte, n int32) int32 // nil for rules that ignore the key
 	turn   int32                           // next partition of sticky and round_robin
+	at     int32                           // partition that sticky is at
+	run    int64                           // bytes that it was given there; 0: the next one's turn has come
 }
 
 func newPicker(rule string, manual int32) *picker {
@@ -56,7 +63,19 @@ func (p *picker) batch(b *record.Batch, n int32, healthy func(int32) bool) int32
 	case "round_robin", "random":
 		return 0 // its records take their own turns
 	}
-	return p.next(n, healthy)
+	return p.stick(b.End-b.Start, n, healthy)
+}
+
+// stick chooses for a batch of so many bytes: the partition of the one before,
+// until that has had its run or is in trouble.
+func (p *picker) stick(bytes int64, n int32, healthy func(int32) bool) int32 {
+	if p.run == 0 || p.at >= n || !healthy(p.at) {
+		p.at, p.run = p.next(n, healthy), 0
+	}
+	if p.run += bytes; p.run >= stickyRun {
+		p.run = 0
+	}
+	return p.at
 }
 
 // each says whether records of a batch get partitions of their own.

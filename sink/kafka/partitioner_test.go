@@ -56,11 +56,33 @@ func TestBatchRules(t *testing.T) {
 	require.Equal(t, int32(h.Sum32()%7), newPicker("file", 0).batch(b, 7, always))
 	require.Equal(t, int32(5), newPicker("manual", 5).batch(b, 7, always))
 
+	large := &record.Batch{Source: source("/a"), End: stickyRun}
 	sticky := newPicker("sticky", 0)
-	first := sticky.batch(b, 3, always)
+	first := sticky.batch(large, 3, always)
 	for i := int32(1); i < 7; i++ {
-		require.Equal(t, (first+i)%3, sticky.batch(b, 3, always))
+		require.Equal(t, (first+i)%3, sticky.batch(large, 3, always))
 	}
+}
+
+func TestStickyStaysForARunOfSmallBatches(t *testing.T) {
+	small := &record.Batch{Source: source("/a"), Start: 100, End: 100 + stickyRun/4}
+	p := newPicker("sticky", 0)
+	first := p.batch(small, 3, always)
+	for i := int32(1); i < 28; i++ {
+		require.Equal(t, (first+i/4)%3, p.batch(small, 3, always))
+	}
+}
+
+func TestStickyLeavesAPartitionInTroubleAndOneThatIsGone(t *testing.T) {
+	small := &record.Batch{Source: source("/a"), End: 1}
+	p := newPicker("sticky", 0)
+	at := p.batch(small, 3, func(c int32) bool { return c == 2 })
+	require.Equal(t, int32(2), at)
+	require.Equal(t, int32(2), p.batch(small, 3, always))
+	require.NotEqual(t, int32(2), p.batch(small, 3, func(c int32) bool { return c != 2 }))
+	p = newPicker("sticky", 0)
+	require.Equal(t, int32(2), p.batch(small, 3, func(c int32) bool { return c == 2 }))
+	require.Less(t, p.batch(small, 2, always), int32(2), "the topic was made anew with fewer partitions")
 }
 
 func TestAnyPartitionRulesPassOverTrouble(t *testing.T) {
