@@ -32,7 +32,7 @@ type bench struct {
 	topics  int // created so far
 
 	idle    map[string]float64  // objects that a contender allocates until it is ready, by name
-	delays  map[string]delay    // by contender, when the section latency has run
+	delays  map[string]delays   // by contender, when the section latency has run
 	results map[string]*summary // by contender, when the section main has run
 	load    string              // what the machine did before the section began
 	report  report
@@ -46,7 +46,7 @@ func newBench(ctx context.Context, opt options, log *slog.Logger) (*bench, error
 		return nil, err
 	}
 	b := &bench{opt: opt, log: log, dir: dir, logferry: opt.logferry,
-		idle: map[string]float64{}, delays: map[string]delay{}}
+		idle: map[string]float64{}, delays: map[string]delays{}}
 	for pkg, binary := range map[string]*string{
 		"logferry/cmd/logferry": &b.logferry, "logferry/bench/tutorial": &b.tutorialBinary, "logferry/bench/floor": &b.floorBinary,
 	} {

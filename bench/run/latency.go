@@ -27,6 +27,41 @@ type delay struct {
 	lines, lost   int
 }
 
+func (d delay) median() float64 { return d.p50 }
+func (d delay) tail() float64   { return d.p99 }
+func (d delay) share() float64  { return d.cpu }
+
+// delays are those of one contender, round by round.
+type delays []delay
+
+func (s delays) values(of func(delay) float64) (all []float64) {
+	for _, d := range s {
+		all = append(all, of(d))
+	}
+	return all
+}
+
+func (s delays) median(of func(delay) float64) float64 { return stats.Median(s.values(of)) }
+
+// spread shows the lowest and the highest share of a core, in percent.
+func (s delays) spread() string {
+	if len(s) < 2 {
+		return "–"
+	}
+	all := s.values(delay.share)
+	return stats.Number(100*stats.Quantile(all, 0)) + "–" + stats.Number(100*stats.Quantile(all, 1))
+}
+
+// sum has the lines of all rounds, and the longest delay of any.
+func (s delays) sum() (all delay) {
+	for _, d := range s {
+		all.max = max(all.max, d.max)
+		all.lines += d.lines
+		all.lost += d.lost
+	}
+	return all
+}
+
 // latency appends 40 lines a second to one quiet file, at irregular moments,
 // so that no timer of the contender falls into step with them.
 func (b *bench) latency(ctx context.Context, c contender, window time.Duration) (d delay, err error) {

@@ -63,5 +63,5 @@ func TestAShortRunFillsTheTablesAndKeepsTheRatios(t *testing.T) {
 		require.Less(t, got.cpuPerGB()/b.results["tutorial"].cpuPerGB(), bound.cpu, "processor time of %s beside the tutorial's", writer)
 		require.Less(t, got.mallocs(), bound.mallocs, "allocations a line of %s", writer)
 	}
-	require.Regexp(t, `(?m)^\| other .*\| +40 \| +0 \|$`, b.report.blocks["latency"])
+	require.Regexp(t, `(?m)^\| other .*\| +– \| +40 \| +0 \|$`, b.report.blocks["latency"])
 }

@@ -53,9 +53,9 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.update, "update", "", "Markdown document whose results are replaced, section by section")
 	fs.Int64Var(&o.lines, "lines", 3_000_000, "lines of 189 bytes in the section main")
 	fs.Int64Var(&o.scaleLines, "scale-lines", 1_000_000, "lines of 189 bytes in the other sections, or as many bytes of other lines")
-	fs.IntVar(&o.rounds, "rounds", 5, "rounds of the section main; medians are shown")
+	fs.IntVar(&o.rounds, "rounds", 5, "rounds of the sections latency and main; medians are shown")
 	fs.IntVar(&o.scale, "scale-rounds", 3, "rounds of the other sections")
-	fs.DurationVar(&o.latency, "latency", 30*time.Second, "how long 40 lines a second are appended")
+	fs.DurationVar(&o.latency, "latency", 15*time.Second, "how long 40 lines a second are appended in each round")
 	fs.DurationVar(&o.window, "window", time.Minute, "how long quiet files are watched")
 	quick := fs.Bool("quick", false, "small sizes and one round: for a look, not for numbers")
 	if err := fs.Parse(args); err != nil {

@@ -179,6 +179,18 @@ func TestASummaryShowsMediansAndTheWorstMemory(t *testing.T) {
 	require.Equal(t, "`batch`: 5.00 × the tutorial's lines/s, at 1/8.00 of its CPU.", compare("batch", s, base))
 }
 
+func TestDelaysShowMediansAndTheLongest(t *testing.T) {
+	s := delays{
+		{p50: 1, p99: 9, max: 10, cpu: 0.01, lines: 40},
+		{p50: 3, p99: 4, max: 50, cpu: 0.02, lines: 40, lost: 1},
+		{p50: 2, p99: 5, max: 20, cpu: 0.04, lines: 40},
+	}
+	require.Equal(t, []float64{2, 5, 0.02}, []float64{s.median(delay.median), s.median(delay.tail), s.median(delay.share)})
+	require.Equal(t, delay{max: 50, lines: 120, lost: 1}, s.sum())
+	require.Equal(t, "1.00–4.00", s.spread())
+	require.Equal(t, "–", s[:1].spread())
+}
+
 func TestOnlyWhatWasMeasuredIsReplacedInADocument(t *testing.T) {
 	var r report
 	r.set("main", "\nnew table\n\n")

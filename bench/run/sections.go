@@ -23,22 +23,31 @@ func (b *bench) publish(section, how string, table *stats.Table, notes []string)
 
 func (b *bench) latencySection(ctx context.Context) error {
 	contenders, notes := b.participants(ctx, b.opt.contenders)
-	table := stats.NewTable(1, "who", "p50 ms", "p99 ms", "max ms", "CPU, % of a core", "lines", "lost")
-	for _, c := range contenders {
-		d, err := b.latency(ctx, c, b.opt.latency)
-		if ctx.Err() != nil {
-			return ctx.Err()
+	for round := range b.opt.rounds {
+		var gone []int
+		for i, c := range contenders {
+			d, err := b.latency(ctx, c, b.opt.latency)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				notes, gone = append(notes, b.drop(c.Name(), err)), append(gone, i)
+				delete(b.delays, c.Name())
+				continue
+			}
+			b.log.Info("latency", "contender", c.Name(), "round", round+1, "p50_ms", d.p50, "p99_ms", d.p99, "cpu", d.cpu)
+			b.delays[c.Name()] = append(b.delays[c.Name()], d)
 		}
-		if err != nil {
-			notes = append(notes, b.drop(c.Name(), err))
-			continue
-		}
-		b.delays[c.Name()] = d
-		b.log.Info("latency", "contender", c.Name(), "p50_ms", d.p50, "p99_ms", d.p99, "cpu", d.cpu)
-		table.Add(c.Name(), stats.Number(d.p50), stats.Number(d.p99), stats.Number(d.max), stats.Number(100*d.cpu),
-			stats.Count(int64(d.lines)), stats.Count(int64(d.lost)))
+		contenders = without(contenders, gone)
 	}
-	b.publish("latency", fmt.Sprintf("40 lines/s for %s to one quiet file", b.opt.latency), table, notes)
+	table := stats.NewTable(1, "who", "p50 ms", "p99 ms", "max ms", "CPU, % of a core", "lowest–highest", "lines", "lost")
+	for _, c := range contenders {
+		s := b.delays[c.Name()]
+		sum := s.sum()
+		table.Add(c.Name(), stats.Number(s.median(delay.median)), stats.Number(s.median(delay.tail)), stats.Number(sum.max),
+			stats.Number(100*s.median(delay.share)), s.spread(), stats.Count(int64(sum.lines)), stats.Count(int64(sum.lost)))
+	}
+	b.publish("latency", fmt.Sprintf("40 lines/s for %s to one quiet file; medians of %s", b.opt.latency, plural(b.opt.rounds, "round")), table, notes)
 	return nil
 }
 
@@ -141,8 +150,8 @@ func (b *bench) mainSection(ctx context.Context) error {
 
 func (b *bench) mainRow(name string, s, floor summary) []string {
 	p50, p99 := "–", "–"
-	if d, ok := b.delays[name]; ok {
-		p50, p99 = stats.Number(d.p50), stats.Number(d.p99)
+	if s := b.delays[name]; len(s) > 0 {
+		p50, p99 = stats.Number(s.median(delay.median)), stats.Number(s.median(delay.tail))
 	}
 	return []string{name, stats.Number(s.linesPerSecond()), s.spread(), stats.Number(s.megabytesPerSecond()), stats.Number(s.cpuPerGB()),
 		stats.Number(s.cpuPerGB() / floor.cpuPerGB()), mebibytes(s.peak()), p50, p99, stats.Number(s.mallocs()), s.losses()}
