@@ -374,7 +374,7 @@ func (l *batchLane) refuse(ctx context.Context, head *flight) error {
 		l.s.countError(head.err)
 	}
 	if head.numbered { // nothing from here on was written
-		l.id.next = head.batch.FirstSequence
+		l.id.next = head.batch.producer.next
 	}
 	for _, f := range l.flights {
 		f.numbered = false

@@ -73,7 +73,7 @@ type Route struct {
 
 // Producers names the writers that Config.Producer may ask for.
 var Producers = []string{
-	"batch", // record batches of our own over sarama's connections (default)
+	"batch", // record batches of our own over connections that sarama opens (default)
 	"async", // sarama's AsyncProducer, one for each partition
 }
 

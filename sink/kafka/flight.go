@@ -1,10 +1,6 @@
 package kafka
 
-import (
-	"time"
-
-	"github.com/IBM/sarama"
-)
+import "time"
 
 // flightState is where a flight stands. Only its lane's goroutine moves a
 // flight on, except that a press ends pressing and a landing ends flying.
@@ -26,10 +22,10 @@ type flight struct {
 	lane    *batchLane
 	spans   []span
 	records int32
-	bytes   int    // of the records' values
-	size    int    // of the encoded and compressed records
-	pack    []byte // those, which batch refers to
-	batch   *sarama.RecordBatch
+	bytes   int          // of the records' values
+	size    int          // of the encoded and compressed records
+	pack    []byte       // those
+	batch   *recordBatch // what is said of them; nil until they are pressed
 
 	numbered bool        // batch has an id and sequence numbers
 	state    flightState // guarded by lane.mu, as is err
@@ -77,7 +73,7 @@ func (f *flight) settle() {
 	for _, sp := range f.spans {
 		sp.parcel.settle(int(sp.to - sp.from))
 	}
-	returnPack(f.pack) // sarama has copied it into each request
+	returnPack(f.pack) // every request with it was written
 	f.spans, f.batch, f.pack = nil, nil, nil
 }
 
@@ -95,7 +91,7 @@ var anonymous = identity{id: -1, epoch: -1, next: -1}
 // number gives f the identity's next sequence numbers.
 func (n *identity) number(f *flight) {
 	f.numbered = true
-	f.batch.ProducerID, f.batch.ProducerEpoch, f.batch.FirstSequence = n.id, n.epoch, n.next
+	f.batch.producer = *n
 	if n.id >= 0 {
 		n.next = addSequence(n.next, f.records)
 	}

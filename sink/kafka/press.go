@@ -23,9 +23,6 @@ type press struct {
 var processors = runtime.GOMAXPROCS(0)
 
 func newPress(codec sarama.CompressionCodec, level int) (*press, error) {
-	if !hasEncodedField {
-		return nil, errEncodedField
-	}
 	c, err := newCompressor(codec, level)
 	if err != nil {
 		return nil, err
@@ -119,7 +116,7 @@ func returnPack(b []byte) {
 	}
 }
 
-// run fills f.batch.
+// run fills f.pack and f.batch.
 func (p *press) run(f *flight) error {
 	p.slots <- struct{}{}
 	defer func() { <-p.slots }()
@@ -139,6 +136,6 @@ func (p *press) run(f *flight) error {
 	}
 	f.size = len(packed)
 	f.pack = keepPack(packed)
-	f.batch = newRecordBatch(f.pack, f.records, p.codec, first, newest)
+	f.batch = &recordBatch{records: f.records, codec: p.codec, first: first, newest: newest, producer: anonymous}
 	return nil
 }

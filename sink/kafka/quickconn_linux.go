@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -122,3 +123,22 @@ func (c *quickConn) explain(op string, err error) error {
 }
 
 var _ syscall.Conn = (*quickConn)(nil)
+
+// hungUp reports whether the other side of a connection, of which nothing is
+// awaited, has ended it: there is something to read, if only the end.
+func hungUp(c net.Conn) bool {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var got error
+	var b [1]byte
+	if err := rc.Control(func(fd uintptr) { _, _, got = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT) }); err != nil {
+		return true
+	}
+	return !errors.Is(got, unix.EAGAIN)
+}

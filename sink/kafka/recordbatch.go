@@ -2,51 +2,51 @@ package kafka
 
 import (
 	"encoding/binary"
-	"errors"
+	"hash/crc32"
+	"math"
 	"math/bits"
-	"reflect"
 	"time"
-	"unsafe"
 
 	"github.com/IBM/sarama"
 
 	"logferry/internal/record"
 )
 
-// encodedField is where a sarama.RecordBatch keeps its records once they are
-// encoded and compressed, as an offset in bytes.
-//
-// sarama does that work when it first writes a batch, under its broker's lock,
-// into fresh memory, from a heap object for each record, and again for each
-// attempt that needs another RecordBatch. It has no way to be given the result
-// instead: so the result goes where it would put it. docs/decisions/0006 has
-// the numbers; TestRecordBatchesAreWhatSaramaWouldHaveWritten fails if a new
-// version of sarama keeps it elsewhere.
-var encodedField, hasEncodedField = findEncodedField()
+// batchHead is how many bytes stand in front of the records of a batch.
+const batchHead = 61
 
-func findEncodedField() (offset uintptr, ok bool) {
-	f, ok := reflect.TypeFor[sarama.RecordBatch]().FieldByName("compressedRecords")
-	return f.Offset, ok && f.Type == reflect.TypeFor[[]byte]()
+// recordBatch is what is said of records that are encoded and compressed:
+// https://kafka.apache.org/documentation/#recordbatch.
+type recordBatch struct {
+	records       int32
+	codec         sarama.CompressionCodec
+	first, newest time.Time // of the first and of the newest record
+	producer      identity  // next is the sequence number of the first record
 }
 
-var errEncodedField = errors.New("this version of sarama keeps encoded records in another place; use producer: async")
-
-// newRecordBatch makes a batch of n records that are encoded and compressed
-// already. first and newest are the times of its first and its newest record.
-func newRecordBatch(encoded []byte, n int32, codec sarama.CompressionCodec, first, newest time.Time) *sarama.RecordBatch {
-	b := &sarama.RecordBatch{
-		Version: 2, PartitionLeaderEpoch: -1, Codec: codec,
-		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1,
-		FirstTimestamp: first, MaxTimestamp: newest,
-		LastOffsetDelta: n - 1, Records: uncounted[:n],
-	}
-	*(*[]byte)(unsafe.Add(unsafe.Pointer(b), encodedField)) = encoded
+// appendHead appends what stands in front of the records packed.
+func (r *recordBatch) appendHead(b, packed []byte) []byte {
+	const behindLength, behindSum = 12, 21 // where the length counts from, and the checksum
+	begin := len(b)
+	b = binary.BigEndian.AppendUint64(b, 0) // the broker sets the offset
+	b = binary.BigEndian.AppendUint32(b, uint32(batchHead-behindLength+len(packed)))
+	b = binary.BigEndian.AppendUint32(b, math.MaxUint32) // no leader epoch
+	b = append(b, 2)                                     // the format
+	b = binary.BigEndian.AppendUint32(b, 0)              // the checksum
+	b = binary.BigEndian.AppendUint16(b, uint16(r.codec))
+	b = binary.BigEndian.AppendUint32(b, uint32(r.records-1))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.first.UnixMilli()))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.newest.UnixMilli()))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.producer.id))
+	b = binary.BigEndian.AppendUint16(b, uint16(r.producer.epoch))
+	b = binary.BigEndian.AppendUint32(b, uint32(r.producer.next))
+	b = binary.BigEndian.AppendUint32(b, uint32(r.records))
+	sum := crc32.Update(crc32.Checksum(b[begin+behindSum:], castagnoli), castagnoli, packed)
+	binary.BigEndian.PutUint32(b[begin+behindSum-4:], sum)
 	return b
 }
 
-// uncounted stands for the records of a batch that is encoded already: sarama
-// looks at nothing but their number.
-var uncounted [maxFlight]*sarama.Record
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // appendRecords appends the records of f to dst, as a record batch holds them
 // before compression: https://kafka.apache.org/documentation/#record. It

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"io"
 	"sync"
 	"time"
 
@@ -20,15 +21,17 @@ const (
 // go into one request, at most one a partition. It lives until its connection
 // fails, and ends with everything that it was given landed.
 type sender struct {
-	w      *batchWriter
-	broker *sarama.Broker
+	w    *batchWriter
+	addr string // of the broker
 
 	mu    sync.Mutex
 	queue []*flight
-	dead  error // why the connection is of no use any more
+	dead  error     // why the connection is of no use any more
+	held  time.Time // until when the broker wants no requests
 	wake  chan struct{}
 
-	sending sync.Mutex     // held from taking flights to having written them
+	sending sync.Mutex     // held from taking flights to having written them, and while the link is made
+	link    *link          // nil before it is made; set with sending and mu
 	seen    map[place]bool // those that the next request is past; guarded by sending
 }
 
@@ -60,8 +63,8 @@ func (s *sender) add(f *flight) {
 // several goroutines; it blocks for as long as the broker takes no request.
 func (s *sender) flush() {
 	if s.sending.TryLock() {
-		if fs, dead := s.next(); dead == nil && len(fs) > 0 {
-			s.send(fs)
+		if s.link != nil && s.rest() <= 0 {
+			_, _ = s.sendNext() // run sees how the connection ends
 		}
 		s.sending.Unlock()
 	}
@@ -80,8 +83,8 @@ func (s *sender) signal() {
 	}
 }
 
-// fail notes that the connection is lost. Callbacks use it: they must call no
-// method of the broker.
+// fail notes that the connection is lost. Safe for use from several goroutines;
+// it never blocks.
 func (s *sender) fail(err error) {
 	s.mu.Lock()
 	if s.dead == nil {
@@ -91,32 +94,131 @@ func (s *sender) fail(err error) {
 	s.signal()
 }
 
+// hold keeps requests back for d, as the broker has asked for.
+func (s *sender) hold(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until := time.Now().Add(d); until.After(s.held) {
+		s.held = until
+	}
+}
+
+// rest is for how much longer requests are kept back.
+func (s *sender) rest() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held.IsZero() {
+		return 0
+	}
+	return time.Until(s.held)
+}
+
 // run sends until the connection fails or the writer stops.
 func (s *sender) run() {
-	for {
-		s.sending.Lock()
-		fs, dead := s.next()
-		if dead == nil && len(fs) > 0 {
-			s.send(fs)
-		}
-		s.sending.Unlock()
-		if dead != nil {
-			break
-		}
-		if len(fs) > 0 {
-			continue
-		}
-		select {
-		case <-s.wake:
-		case <-s.w.stop:
-			s.fail(errStopped)
-		}
+	s.sending.Lock()
+	if err := s.connect(); err != nil {
+		s.fail(err)
 	}
-	_ = s.broker.Close() // lands what was sent
+	s.sending.Unlock()
+	for s.step() {
+	}
+	s.mu.Lock()
+	link := s.link // for good, as s.dead is set
+	s.mu.Unlock()
+	if link != nil {
+		link.hangUp() // whoever holds sending may be waiting for the broker
+		s.sending.Lock()
+		link.close()
+		s.sending.Unlock()
+	}
 	s.w.forget(s)
 	for _, f := range s.queue { // nobody adds to it any more
 		f.lane.land(f, s.dead)
 	}
+}
+
+// connect makes the link, in place of one that the broker has ended. s.sending is
+// held.
+func (s *sender) connect() error {
+	if s.link != nil {
+		s.link.close()
+	}
+	link, err := openLink(s.w, s.addr, s.fail, s.hold)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	dead := s.dead
+	if dead == nil {
+		s.link = link
+	}
+	s.mu.Unlock()
+	if dead != nil {
+		link.close()
+	}
+	return dead
+}
+
+// step sends what waits, or waits for something to send. false when nothing can
+// be sent any more.
+func (s *sender) step() bool {
+	wait := s.rest()
+	if wait <= 0 {
+		s.sending.Lock()
+		sent, dead := s.sendNext()
+		s.sending.Unlock()
+		if dead != nil {
+			return false
+		}
+		if sent {
+			return true
+		}
+	}
+	var rested <-chan time.Time
+	if wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		rested = t.C
+	}
+	select {
+	case <-s.wake:
+	case <-rested:
+	case <-s.w.stop:
+		s.fail(errStopped)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dead == nil
+}
+
+// sendNext sends one request if there is something to send. s.sending is held.
+func (s *sender) sendNext() (sent bool, dead error) {
+	fs, dead := s.next()
+	if dead != nil || len(fs) == 0 {
+		return false, dead
+	}
+	taken, err := s.send(fs)
+	if err != nil {
+		s.fail(err)
+	}
+	if !taken {
+		landAll(fs, err)
+	}
+	return true, nil
+}
+
+// send is link.send, over a new link if the broker has ended the old one in a
+// time without requests.
+func (s *sender) send(fs []*flight) (taken bool, err error) {
+	if !s.link.alive() {
+		if s.w.acks == sarama.NoResponse { // it may have said so that another one leads
+			return false, io.EOF
+		}
+		if err := s.connect(); err != nil {
+			return false, err
+		}
+	}
+	return s.link.send(fs)
 }
 
 // next takes the flights of the next request from the queue: the first one of
@@ -146,46 +248,6 @@ func (s *sender) next() ([]*flight, error) {
 	return fs, nil
 }
 
-// send writes one request.
-func (s *sender) send(fs []*flight) {
-	w := s.w
-	req := &sarama.ProduceRequest{Version: w.version, RequiredAcks: w.acks, Timeout: w.timeout}
-	for _, f := range fs {
-		req.AddBatch(f.lane.out.topic, f.lane.to, f.batch)
-	}
-	err := s.broker.AsyncProduce(req, func(res *sarama.ProduceResponse, err error) { s.answered(fs, res, err) })
-	switch {
-	case err != nil: // there will be no callback
-		s.fail(err)
-		landAll(fs, err)
-	case w.acks == sarama.NoResponse:
-		landAll(fs, nil)
-	}
-}
-
-// answered lands the flights of one request. It runs inside the broker.
-func (s *sender) answered(fs []*flight, res *sarama.ProduceResponse, err error) {
-	if err != nil {
-		s.fail(err)
-		landAll(fs, err)
-		return
-	}
-	for _, f := range fs {
-		f.lane.land(f, outcome(res.GetBlock(f.lane.out.topic, f.lane.to)))
-	}
-}
-
-// outcome is what a broker's answer means for one flight.
-func outcome(b *sarama.ProduceResponseBlock) error {
-	switch {
-	case b == nil:
-		return sarama.ErrIncompleteResponse
-	case b.Err == sarama.ErrNoError, b.Err == sarama.ErrDuplicateSequenceNumber: // it has the flight already
-		return nil
-	}
-	return b.Err
-}
-
 func landAll(fs []*flight, err error) {
 	for _, f := range fs {
 		f.lane.land(f, err)
@@ -195,17 +257,18 @@ func landAll(fs []*flight, err error) {
 // batchWriter is what the batch lanes of a session share: the press, and a
 // sender for each broker that leads one of their partitions.
 type batchWriter struct {
-	cluster *cluster
-	press   *press
-	version int16
-	acks    sarama.RequiredAcks
-	timeout int32 // how long a broker waits for its replicas, in milliseconds
-	window  int   // most flights of one partition in the air
+	cluster   *cluster
+	press     *press
+	version   int16
+	acks      sarama.RequiredAcks
+	timeout   int32 // how long a broker waits for its replicas, in milliseconds
+	window    int   // most flights of one partition in the air
+	loginEnds bool  // a login may have to be renewed
 
 	mu      sync.Mutex
-	senders map[*sarama.Broker]*sender
-	stop    chan struct{}  // closed by close
-	wg      sync.WaitGroup // senders and presses
+	senders map[string]*sender // by address
+	stop    chan struct{}      // closed by close
+	wg      sync.WaitGroup     // senders and presses
 }
 
 func newBatchWriter(c *cluster) (*batchWriter, error) {
@@ -215,9 +278,10 @@ func newBatchWriter(c *cluster) (*batchWriter, error) {
 		return nil, err
 	}
 	w := &batchWriter{
-		cluster: c, press: p, senders: make(map[*sarama.Broker]*sender), stop: make(chan struct{}),
+		cluster: c, press: p, senders: make(map[string]*sender), stop: make(chan struct{}),
 		version: plainRequest, acks: sc.Producer.RequiredAcks,
 		timeout: int32(sc.Producer.Timeout / time.Millisecond), window: 1,
+		loginEnds: sc.Net.SASL.Enable,
 	}
 	if sc.Version.IsAtLeast(sarama.V2_1_0_0) {
 		w.version = zstdRequest
@@ -232,10 +296,10 @@ func newBatchWriter(c *cluster) (*batchWriter, error) {
 func (w *batchWriter) sender(b *sarama.Broker) *sender {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := w.senders[b]
+	s := w.senders[b.Addr()] // sarama makes new Brokers now and then
 	if s == nil {
-		s = &sender{w: w, broker: b, wake: make(chan struct{}, 1), seen: make(map[place]bool)}
-		w.senders[b] = s
+		s = &sender{w: w, addr: b.Addr(), wake: make(chan struct{}, 1), seen: make(map[place]bool)}
+		w.senders[s.addr] = s
 		w.wg.Go(func() { s.run() })
 	}
 	return s
@@ -244,7 +308,7 @@ func (w *batchWriter) sender(b *sarama.Broker) *sender {
 func (w *batchWriter) forget(s *sender) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.senders, s.broker)
+	delete(w.senders, s.addr)
 }
 
 // close ends the senders. The lanes have ended, and the cluster
