@@ -84,8 +84,7 @@ func (d *dialer) abort() {
 	d.conns = nil
 }
 
-// conn is one connection. Only one goroutine at a time reads, and only one writes:
-// sarama sees to that.
+// conn is one connection. Only one goroutine at a time reads, and only one writes.
 type conn struct {
 	net.Conn
 	raw net.Conn // below TLS

@@ -16,8 +16,9 @@ import (
 const (
 	// maxOpen is how many requests wait for their answers on one connection.
 	maxOpen = 64
-	// smallRequest is up to how many bytes a request is put together for one write.
-	smallRequest = 64 << 10
+	// smallPack is up to how many bytes the records of a flight are copied to be
+	// written together with what stands around them, which has up to gathered bytes.
+	smallPack, gathered = 16 << 10, 64 << 10
 	// maxAnswer bounds an answer, in bytes: they are some thirty for each partition.
 	maxAnswer = 4 << 20
 	// restless is after how long without a request a connection is looked at
@@ -175,14 +176,17 @@ func (l *link) put(fs []*flight) error {
 	b := p.appendHead(l.buf[:0])
 	for i, f := range p.flights {
 		b = p.appendPartition(b, i)
-		if p.size <= smallRequest {
-			b = append(b, f.pack...)
+		rest := f.pack
+		if len(rest) <= smallPack {
+			b, rest = append(b, rest...), nil
+		}
+		if rest == nil && len(b) < gathered {
 			continue
 		}
 		if err := l.write(b); err != nil {
 			return err
 		}
-		if err := l.write(f.pack); err != nil {
+		if err := l.write(rest); err != nil {
 			return err
 		}
 		b = b[:0]

@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -57,6 +59,29 @@ func TestARequestHoldsEachTopicOnce(t *testing.T) {
 	}
 	require.Equal(t, map[string][]int32{"a": {5, 1}, "b": {0, 7}, "c": {0}}, got)
 	require.Equal(t, "b", fs[0].lane.out.topic, "the caller's order is left alone")
+}
+
+func TestARequestIsTheSameHoweverItIsWritten(t *testing.T) {
+	w := &batchWriter{cluster: &cluster{cfg: Config{ClientID: "me", RequestTimeout: time.Minute}}, acks: sarama.WaitForAll}
+	r := &recorder{}
+	l := &link{w: w, version: 7, out: r, conn: &conn{Conn: r, d: newDialer(w.cluster.cfg)}}
+	for _, sizes := range [][]int{
+		{10}, {smallPack}, {smallPack + 1}, {1 << 20}, {10, 1 << 20, 10}, {15_000, 15_000, 15_000, 15_000, 15_000, 15_000}, {1 << 20, 1 << 20},
+	} {
+		var fs []*flight
+		for i, n := range sizes {
+			fs = append(fs, to(t, topic, int32(i), strings.Repeat("x", n)))
+		}
+		p := newProduceRequest(w, 7, 0, fs)
+		want := p.appendHead(nil)
+		for i, f := range fs {
+			want = append(p.appendPartition(want, i), f.pack...)
+		}
+		r.Reset()
+		require.NoError(t, l.put(fs))
+		require.True(t, bytes.Equal(want, r.Bytes()), "%d bytes instead of %d", r.Len(), len(want))
+		require.LessOrEqual(t, cap(l.buf), 2*(gathered+smallPack))
+	}
 }
 
 func TestAnAnswerThatIsCutOffIsAnError(t *testing.T) {
