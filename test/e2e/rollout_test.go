@@ -159,7 +159,7 @@ func TestACanaryThatCannotReachItsClusterGoesBackAndLosesAndDoublesNothing(t *te
 }
 
 func TestACanaryThatSetsRecordsAsideGoesBackAndLosesAndDoublesNothing(t *testing.T) {
-	f := startFleet(t, 2*time.Second)
+	f := startFleet(t, time.Minute)
 	topic, narrow, dead := f.kafka.NewTopic(t, 1), kafkatest.TopicName(t)+"-narrow", f.kafka.NewTopic(t, 1)
 	f.kafka.CreateTopic(t, narrow, 1, 1, map[string]string{"max.message.bytes": "100"})
 	f.put(topic, "")
