@@ -45,11 +45,7 @@ func (s delays) median(of func(delay) float64) float64 { return stats.Median(s.v
 
 // spread shows the lowest and the highest share of a core, in percent.
 func (s delays) spread() string {
-	if len(s) < 2 {
-		return "–"
-	}
-	all := s.values(delay.share)
-	return stats.Number(100*stats.Quantile(all, 0)) + "–" + stats.Number(100*stats.Quantile(all, 1))
+	return spread(s.values(func(d delay) float64 { return 100 * d.cpu }))
 }
 
 // sum has the lines of all rounds, and the longest delay of any.

@@ -35,12 +35,17 @@ func (s summary) peak() float64 {
 
 // spread shows the slowest and the fastest of several runs.
 func (s summary) spread() string {
-	if len(s.runs) < 2 {
-		return "–"
-	}
 	var all []float64
 	for _, r := range s.runs {
 		all = append(all, r.linesPerSecond())
+	}
+	return spread(all)
+}
+
+// spread is the least and the greatest of several values.
+func spread(all []float64) string {
+	if len(all) < 2 {
+		return "–"
 	}
 	return stats.Number(stats.Quantile(all, 0)) + "–" + stats.Number(stats.Quantile(all, 1))
 }

@@ -287,22 +287,17 @@ func (w *Watcher) firedLocked(wd int32, plain, gone bool) (told []*Watch, ok boo
 	if !ok {
 		return nil, false
 	}
-	once := func(h *Watch) bool { return h.kept == nil }
-	if plain && of.keeps && !slices.ContainsFunc(of.all, once) {
-		return of.all, true // as for each line of a file that gets one now and then
-	}
-	var stay []*Watch
 	if plain && of.keeps {
-		for _, h := range of.all {
-			if !once(h) {
-				stay = append(stay, h)
-			}
+		once := func(h *Watch) bool { return h.kept == nil }
+		if !slices.ContainsFunc(of.all, once) {
+			return of.all, true // as for each line of a file that gets one now and then
 		}
-	}
-	if len(stay) > 0 {
-		told, of.all = of.all, stay
-		w.files[wd] = of
-		return told, true
+		told = of.all
+		if of.all = slices.DeleteFunc(slices.Clone(told), once); len(of.all) > 0 {
+			w.files[wd] = of
+			return told, true
+		}
+		of.all = told
 	}
 	delete(w.files, wd)
 	if of.keeps && !gone {

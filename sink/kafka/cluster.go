@@ -140,7 +140,6 @@ func (c *cluster) leader(topic string, partition int32, create *CreateTopics, st
 		}
 		b, err := c.client.Leader(topic, partition)
 		if err == nil {
-			c.settle(b, stop)
 			return b, nil
 		}
 		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {

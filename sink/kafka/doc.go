@@ -12,7 +12,8 @@
 // sends a lane's records is the writer that Config.Producer names. batch makes
 // record batches of them (batchlane.go, flight.go), encodes and compresses them
 // outside of every lock (press.go, recordbatch.go, codec.go), and has several in
-// the air (sender.go). async sends one flight at a time (asynclane.go) through a
+// the air (sender.go), over connections that sarama opens (link.go, produce.go).
+// async sends one flight at a time (asynclane.go) through a
 // transport (transport.go; async.go, on sarama's AsyncProducer). What comes back
 // is dealt with alike (errors.go, deadletter.go). A cluster (cluster.go,
 // laneclient.go) waits for leaders and topics, and ends all connections when

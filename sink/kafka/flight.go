@@ -23,9 +23,8 @@ type flight struct {
 	spans   []span
 	records int32
 	bytes   int          // of the records' values
-	size    int          // of the encoded and compressed records
-	pack    []byte       // those
-	batch   *recordBatch // what is said of them; nil until they are pressed
+	pack    []byte       // the records, encoded and compressed
+	batch   *recordBatch // what is said of those; nil until they are pressed
 
 	numbered bool        // batch has an id and sequence numbers
 	state    flightState // guarded by lane.mu, as is err

@@ -38,6 +38,7 @@ func (c *laneClient) Leader(topic string, partition int32) (*sarama.Broker, erro
 	if err != nil {
 		return deadEnd(c.Client.Config(), err), nil
 	}
+	c.cluster.settle(b, c.stop)
 	return b, nil
 }
 

@@ -134,7 +134,6 @@ func (p *press) run(f *flight) error {
 	if cap(raw) <= maxSheet { // what one huge record took is not kept
 		s.raw, s.packed = raw, packed
 	}
-	f.size = len(packed)
 	f.pack = keepPack(packed)
 	f.batch = &recordBatch{records: f.records, codec: p.codec, first: first, newest: newest, producer: anonymous}
 	return nil

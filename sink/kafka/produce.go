@@ -118,12 +118,6 @@ func (a *answer) decode(body []byte, version int16, fs []*flight) error {
 					a.outcomes[i] = outcome(code)
 				}
 			}
-			if r.short {
-				break
-			}
-		}
-		if r.short {
-			break
 		}
 	}
 	a.throttle = time.Duration(max(0, int32(r.uint32()))) * time.Millisecond

@@ -107,9 +107,6 @@ func (s *sender) hold(d time.Duration) {
 func (s *sender) rest() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held.IsZero() {
-		return 0
-	}
 	return time.Until(s.held)
 }
 
@@ -234,14 +231,14 @@ func (s *sender) next() ([]*flight, error) {
 	rest := s.queue[:0]
 	size := 0
 	for _, f := range s.queue {
-		if taken := s.seen[f.place()]; taken || len(fs) > 0 && size+f.size > maxRequest {
+		if taken := s.seen[f.place()]; taken || len(fs) > 0 && size+len(f.pack) > maxRequest {
 			s.seen[f.place()] = true // nothing of a partition overtakes what is left of it
 			rest = append(rest, f)
 			continue
 		}
 		s.seen[f.place()] = true
 		fs = append(fs, f)
-		size += f.size
+		size += len(f.pack)
 	}
 	clear(s.queue[len(rest):])
 	s.queue = rest
